@@ -1,0 +1,38 @@
+// Package progress is how long work tells what it does. It prints nothing; pkg/cmd/internal/ui does.
+package progress
+
+// Reporter is told of steps. It is safe for concurrent use.
+type Reporter interface {
+	// Start begins a step, in the present participle: "Pushing model layers".
+	Start(name string) Step
+}
+
+// Step is one step under way.
+type Step interface {
+	// Note says what is awaited now and why; the next note replaces it.
+	Note(text string)
+	// Bytes reports n of total bytes done; total is -1 where it is not known.
+	Bytes(n, total int64)
+	// End closes the step: nil is success.
+	End(err error)
+}
+
+// Do runs f as one step and ends it with f's error.
+func Do(r Reporter, name string, f func(Step) error) error {
+	s := r.Start(name)
+	err := f(s)
+	s.End(err)
+	return err
+}
+
+// Discard is a Reporter that nobody listens to.
+type Discard struct{}
+
+// Start returns a step that nobody listens to.
+func (Discard) Start(string) Step { return discarded{} }
+
+type discarded struct{}
+
+func (discarded) Note(string)        {}
+func (discarded) Bytes(int64, int64) {}
+func (discarded) End(error)          {}
