@@ -1,0 +1,159 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"encoding/json"
+	"net/http"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// TestStory runs in order: each chapter stands on what the one before left on the cluster.
+func TestStory(t *testing.T) {
+	l := openLab(t)
+	for _, chapter := range []struct {
+		name string
+		test func(*testing.T, *lab)
+	}{
+		{"demo", demo},
+		{"the guide's own commands work on the result", guide},
+		{"install again changes nothing", installAgain},
+		{"deploy again changes nothing", deployAgain},
+		{"the tracking API answers through port-forward", api},
+		{"the web page shows the registered model", webPage},
+		{"failures explain themselves and change nothing", failures},
+		{"uninstall keeps the data, install finds it", uninstallKeepsData},
+		{"uninstall --delete-data deletes it", uninstallDeletesData},
+	} {
+		if !t.Run(chapter.name, func(t *testing.T) { chapter.test(t, l) }) {
+			t.Fatalf("the story ends here: %q failed", chapter.name)
+		}
+	}
+}
+
+func demo(t *testing.T, l *lab) {
+	if r := l.run(t, nil, filepath.Join(l.root, "hack/demo.sh")); r.code != 0 {
+		t.Fatalf("hack/demo.sh: exit %d", r.code)
+	}
+}
+
+func guide(t *testing.T, l *lab) {
+	for _, app := range []string{"mlflow", "postgres"} {
+		l.kubectl(t, "-n", "mlflow", "wait", "--for=condition=ready", "pod", "-l", "app="+app, "--timeout=60s")
+		pods := strings.Fields(l.kubectl(t, "-n", "mlflow", "get", "pods", "-l", "app="+app, "-o", "name"))
+		if len(pods) != 1 {
+			t.Errorf("app=%s selects %d pods, want the one that serves: %v", app, len(pods), pods)
+		}
+	}
+	if logs := l.kubectl(t, "-n", "mlflow", "logs", "-l", "app=mlflow"); logs == "" {
+		t.Error("kubectl logs -l app=mlflow is empty")
+	}
+	l.mlflow(t, "wait")
+}
+
+func installAgain(t *testing.T, l *lab) {
+	password := l.kubectl(t, "-n", "mlflow", "get", "secret", "mlflow-secret", "-o", "jsonpath={.metadata.uid} {.metadata.resourceVersion}")
+	before, began := l.written(t), time.Now()
+	r := l.mlflow(t, "install")
+	t.Logf("no-op install: %.1f s", time.Since(began).Seconds())
+	for _, line := range strings.Split(strings.TrimSpace(r.stdout), "\n") {
+		if !strings.HasSuffix(line, " unchanged") {
+			t.Errorf("a second install says %q, want every object unchanged", line)
+		}
+	}
+	if !strings.Contains(r.stderr, "nothing changed") {
+		t.Errorf("a second install does not say that nothing changed:\n%s", r.stderr)
+	}
+	if after := l.written(t); after != before {
+		t.Errorf("a second install wrote:\nbefore:\n%s\nafter:\n%s", before, after)
+	}
+	if now := l.kubectl(t, "-n", "mlflow", "get", "secret", "mlflow-secret", "-o", "jsonpath={.metadata.uid} {.metadata.resourceVersion}"); now != password {
+		t.Errorf("the Secret was written again: %s, was %s", now, password)
+	}
+}
+
+// deployed returns the URI of the model that the demo left deployed.
+func deployed(t *testing.T, l *lab) string {
+	t.Helper()
+	uri := l.kubectl(t, "get", "services.serving.knative.dev", "iris", "-o", `jsonpath={.metadata.annotations.mlflow\.kubectl/model-uri}`)
+	if !strings.HasPrefix(uri, "models:/iris/") {
+		t.Fatalf("Knative Service iris carries model URI %q", uri)
+	}
+	return uri
+}
+
+func (l *lab) deployFlags(repository string) []string {
+	return []string{"--image-repository", repository, "--base-image", l.BaseImage}
+}
+
+func deployAgain(t *testing.T, l *lab) {
+	before := l.written(t)
+	l.mlflow(t, append([]string{"deploy", "iris", deployed(t, l)}, l.deployFlags(l.Registry+"/models/iris")...)...)
+	if after := l.written(t); after != before {
+		t.Errorf("deploying the same version again wrote:\nbefore:\n%s\nafter:\n%s", before, after)
+	}
+}
+
+// experiments asks MLflow's REST API at base for the names of its experiments.
+func experiments(t *testing.T, base string) []string {
+	t.Helper()
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, base+"/api/2.0/mlflow/experiments/search", strings.NewReader(`{"max_results": 100}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	request.Header.Set("Content-Type", "application/json")
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	var body struct {
+		Experiments []struct{ Name string }
+	}
+	if err := json.NewDecoder(response.Body).Decode(&body); err != nil || response.StatusCode != http.StatusOK {
+		t.Fatalf("experiments/search: %s: %v", response.Status, err)
+	}
+	names := make([]string, 0, len(body.Experiments))
+	for _, e := range body.Experiments {
+		names = append(names, e.Name)
+	}
+	return names
+}
+
+func wantIris(t *testing.T, names []string) {
+	t.Helper()
+	if !strings.Contains(" "+strings.Join(names, " ")+" ", " iris ") {
+		t.Errorf("experiments are %v, want iris among them", names)
+	}
+}
+
+func api(t *testing.T, l *lab) {
+	wantIris(t, experiments(t, l.forward(t)))
+}
+
+func uninstallKeepsData(t *testing.T, l *lab) {
+	kept := func() string {
+		return l.kubectl(t, "-n", "mlflow", "get", "secret/mlflow-secret", "pvc/postgres-data", "pvc/mlflow-artifacts", "-o", `jsonpath={range .items[*]}{.metadata.name} {.metadata.uid}{"\n"}{end}`)
+	}
+	before := kept()
+	l.mlflow(t, "uninstall")
+	if after := kept(); after != before {
+		t.Errorf("uninstall did not keep Secret and claims:\nbefore:\n%s\nafter:\n%s", before, after)
+	}
+	if left := l.kubectl(t, "-n", "mlflow", "get", "deployments,statefulsets,jobs", "-o", "name"); left != "" {
+		t.Errorf("uninstall left %s", left)
+	}
+	l.mlflow(t, "install")
+	wantIris(t, experiments(t, l.forward(t)))
+}
+
+func uninstallDeletesData(t *testing.T, l *lab) {
+	l.mlflow(t, "uninstall", "--delete-data")
+	left := l.kubectl(t, "get", "pvc,secrets,deployments,statefulsets,jobs,configmaps", "-A", "-l", "app.kubernetes.io/managed-by=kubectl-mlflow", "-o", "name")
+	if left != "" {
+		t.Errorf("uninstall --delete-data left:\n%s", left)
+	}
+}
