@@ -1,0 +1,200 @@
+// Package cluster writes and reads Kubernetes objects safely. It knows Kubernetes, not MLflow.
+package cluster
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"path"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/runtime/serializer"
+	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+
+	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/failure"
+)
+
+// Getter finds the cluster. Every genericclioptions.RESTClientGetter is one.
+type Getter interface {
+	ToRESTConfig() (*rest.Config, error)
+	ToRawKubeConfigLoader() clientcmd.ClientConfig
+}
+
+// Client talks to one API server. It is safe for concurrent use.
+type Client struct {
+	getter Getter
+	retry  retry
+
+	mu   sync.Mutex
+	conn *connection
+}
+
+// connection is made once and shared by all calls.
+type connection struct {
+	config  *rest.Config
+	dynamic dynamic.Interface
+	raw     rest.Interface // for paths that hold no objects: discovery and logs
+	reached atomic.Bool    // the server has answered at least once
+
+	mu    sync.Mutex
+	kinds map[schema.GroupVersionKind]resource
+}
+
+// resource is where the API server serves a kind.
+type resource struct {
+	schema.GroupVersionResource
+	namespaced bool
+}
+
+// New makes a client that reads the kubeconfig and dials on first use.
+func New(getter Getter) *Client { return &Client{getter: getter, retry: patient()} }
+
+// Namespace is the namespace of the flags or of the kubeconfig's context; explicit tells that a flag named it.
+func (c *Client) Namespace() (namespace string, explicit bool, err error) {
+	namespace, explicit, err = c.getter.ToRawKubeConfigLoader().Namespace()
+	if err != nil {
+		return "", false, c.explainConfig(err)
+	}
+	return namespace, explicit, nil
+}
+
+// RESTConfig is a copy of the configuration that the client uses, for those who need a protocol of their own.
+func (c *Client) RESTConfig() (*rest.Config, error) {
+	conn, err := c.connect()
+	if err != nil {
+		return nil, err
+	}
+	return rest.CopyConfig(conn.config), nil
+}
+
+// HasKind tells whether the API server serves the kind.
+func (c *Client) HasKind(ctx context.Context, gvk schema.GroupVersionKind) (bool, error) {
+	_, err := c.resourceOf(ctx, gvk)
+	if errors.Is(err, errNotServed) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+func (c *Client) connect() (*connection, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.conn != nil {
+		return c.conn, nil
+	}
+	config, err := c.getter.ToRESTConfig()
+	if err != nil {
+		return nil, c.explainConfig(err)
+	}
+	if err := c.checkFound(config); err != nil {
+		return nil, err
+	}
+	config = rest.CopyConfig(config)
+	config.UserAgent = FieldManager
+	if config.QPS == 0 { // client-go's default of 5 a second is meant for controllers; these are kubectl's numbers
+		config.QPS, config.Burst = 50, 300
+	}
+	if config.WarningHandler == nil && config.WarningHandlerWithContext == nil {
+		config.WarningHandler = rest.NoWarnings{} // the default writes to stderr
+	}
+	conn, err := dial(config)
+	if err != nil {
+		return nil, c.explainConfig(err)
+	}
+	c.conn = conn
+	return conn, nil
+}
+
+// dial makes the clients over one http.Client. Nothing is sent yet.
+func dial(config *rest.Config) (*connection, error) {
+	client, err := rest.HTTPClientFor(config)
+	if err != nil {
+		return nil, err
+	}
+	dyn, err := dynamic.NewForConfigAndClient(config, client)
+	if err != nil {
+		return nil, err
+	}
+	raw, err := rawClient(config, client)
+	if err != nil {
+		return nil, err
+	}
+	return &connection{config: config, dynamic: dyn, raw: raw, kinds: map[schema.GroupVersionKind]resource{}}, nil
+}
+
+func rawClient(config *rest.Config, client *http.Client) (rest.Interface, error) {
+	scheme := runtime.NewScheme()
+	metav1.AddToGroupVersion(scheme, schema.GroupVersion{Version: "v1"}) // Status: what a refusal is written in
+	config = rest.CopyConfig(config)
+	config.NegotiatedSerializer = serializer.NewCodecFactory(scheme).WithoutConversion()
+	config.GroupVersion = &schema.GroupVersion{}
+	return rest.UnversionedRESTClientForConfigAndClient(config, client)
+}
+
+// errNotServed is wrapped by the failure of resourceOf where the API server does not know the kind.
+var errNotServed = errors.New("no such kind")
+
+// resourceOf asks for the one group and version of the kind: unlike a RESTMapper it ends with ctx, and a kind that was
+// installed a moment ago is found.
+func (c *Client) resourceOf(ctx context.Context, gvk schema.GroupVersionKind) (resource, error) {
+	conn, err := c.connect()
+	if err != nil {
+		return resource{}, err
+	}
+	conn.mu.Lock()
+	found, ok := conn.kinds[gvk]
+	conn.mu.Unlock()
+	if ok {
+		return found, nil
+	}
+	group := path.Join("/apis", gvk.Group, gvk.Version)
+	if gvk.Group == "" {
+		group = path.Join("/api", gvk.Version)
+	}
+	var served metav1.APIResourceList
+	err = c.do(ctx, "get", Ref{GroupVersionKind: gvk}, func(ctx context.Context, conn *connection) error {
+		body, err := conn.raw.Get().AbsPath(group).DoRaw(ctx)
+		if err != nil {
+			return err
+		}
+		return json.Unmarshal(body, &served)
+	})
+	if err != nil && !apierrors.IsNotFound(err) {
+		return resource{}, fmt.Errorf("asking what the cluster serves: %w", err)
+	}
+	i := slices.IndexFunc(served.APIResources, func(r metav1.APIResource) bool {
+		return r.Kind == gvk.Kind && !strings.Contains(r.Name, "/") // deployments, not deployments/scale
+	})
+	if i < 0 {
+		return resource{}, &failure.Error{
+			Class: failure.Diagnosed, Reason: "KindNotServed",
+			Message: fmt.Sprintf("the cluster does not serve %s of %s", gvk.Kind, gvk.GroupVersion()),
+			Hint:    "see what it serves: kubectl api-resources",
+			Err:     errNotServed,
+		}
+	}
+	found = resource{GroupVersionResource: gvk.GroupVersion().WithResource(served.APIResources[i].Name), namespaced: served.APIResources[i].Namespaced}
+	conn.mu.Lock()
+	conn.kinds[gvk] = found
+	conn.mu.Unlock()
+	return found, nil
+}
+
+// at is the dynamic client for one object's, or one query's, place.
+func (conn *connection) at(r resource, namespace string) dynamic.ResourceInterface {
+	if r.namespaced && namespace != "" {
+		return conn.dynamic.Resource(r.GroupVersionResource).Namespace(namespace)
+	}
+	return conn.dynamic.Resource(r.GroupVersionResource)
+}
