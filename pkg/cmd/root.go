@@ -1,0 +1,127 @@
+// Package cmd is the command line: it makes the commands, runs one, and turns its failure into text and an exit code.
+package cmd
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/go-logr/logr"
+	"github.com/spf13/cobra"
+	"k8s.io/cli-runtime/pkg/genericclioptions"
+	"k8s.io/cli-runtime/pkg/genericiooptions"
+	"k8s.io/client-go/rest"
+	"k8s.io/klog/v2"
+
+	// Kubeconfigs may name any of the credential plugins that kubectl knows.
+	_ "k8s.io/client-go/plugin/pkg/client/auth"
+
+	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/cmd/internal/ui"
+	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/cmd/version"
+)
+
+// Main runs one command line, without the program's name, and returns the exit code. It prints all that is printed about
+// a failure. build is the program's version, "" where it was built without one.
+func Main(ctx context.Context, build string, args []string, streams genericiooptions.IOStreams) int {
+	// client-go logs what it also returns as an error. Said once is enough.
+	klog.SetLogger(logr.Discard())
+
+	config := genericclioptions.NewConfigFlags(true)
+	talk := ui.NewProgress(streams.ErrOut)
+	root := newCommand(config, build, streams, talk)
+	root.SetArgs(args)
+	command, err := root.ExecuteContextC(ctx)
+	talk.Close()
+	return report(ctx, outcome{command: command, args: args, err: err, server: server(config)}, streams.ErrOut)
+}
+
+// NewCommand is the tree of all commands, for those who print its documentation.
+func NewCommand(streams genericiooptions.IOStreams) *cobra.Command {
+	return newCommand(genericclioptions.NewConfigFlags(true), "", streams, ui.NewProgress(streams.ErrOut))
+}
+
+func newCommand(config *genericclioptions.ConfigFlags, build string, streams genericiooptions.IOStreams, talk *ui.Progress) *cobra.Command {
+	warnings := ui.NewWarnings(talk)
+	config.WrapConfigFn = func(c *rest.Config) *rest.Config {
+		c.UserAgent = rest.DefaultKubernetesUserAgent()
+		c.WarningHandlerWithContext = warnings
+		return c
+	}
+	getter := &getter{config}
+
+	root := &cobra.Command{
+		Use:   "kubectl-mlflow",
+		Short: "Run MLflow on Kubernetes and its models on Knative",
+		Long: `Run MLflow on Kubernetes and its models on Knative.
+
+install puts an MLflow tracking server with its database and its artifact store on the
+cluster. deploy makes an image of a model version and a Knative Service of the image.`,
+		Example: `  # MLflow on the cluster of the current context, and its web page on http://127.0.0.1:5000
+  kubectl mlflow install
+  kubectl mlflow port-forward
+
+  # Version 3 of the registered model iris, as a URL
+  kubectl mlflow deploy iris models:/iris/3 --image-repository registry.example.com/models/iris
+  kubectl mlflow predict iris --input '{"inputs": [[5.1, 3.5, 1.4, 0.2]]}'`,
+		Annotations:   map[string]string{cobra.CommandDisplayNameAnnotation: "kubectl mlflow"},
+		Args:          cobra.ArbitraryArgs,
+		RunE:          helpOrUnknown,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+	}
+	root.SetIn(streams.In)
+	root.SetOut(streams.Out)
+	root.SetErr(streams.ErrOut)
+	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error { return &usageError{c, err} })
+	root.CompletionOptions.HiddenDefaultCmd = true
+	config.AddFlags(root.PersistentFlags())
+
+	root.AddGroup(&cobra.Group{ID: "server", Title: "MLflow on the cluster:"}, &cobra.Group{ID: "models", Title: "Models:"})
+	add := func(group string, commands ...*cobra.Command) {
+		for _, c := range commands {
+			c.GroupID = group
+			root.AddCommand(c)
+		}
+	}
+	_ = getter
+	add("", version.NewCommand(build, streams))
+	argumentErrorsAreUsageErrors(root)
+	return root
+}
+
+// helpOrUnknown is what a command does that has only subcommands: without words it prints its help, with words none of
+// which is a subcommand it fails and says which ones are near.
+func helpOrUnknown(c *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return c.Help()
+	}
+	message := fmt.Sprintf("unknown command %q", args[0])
+	if near := c.SuggestionsFor(args[0]); len(near) > 0 {
+		message += fmt.Sprintf("; did you mean %s?", strings.Join(near, " or "))
+	}
+	return &usageError{c, fmt.Errorf("%s", message)}
+}
+
+// argumentErrorsAreUsageErrors wraps the Args of c and of all commands below it.
+func argumentErrorsAreUsageErrors(c *cobra.Command) {
+	if check := c.Args; check != nil {
+		c.Args = func(c *cobra.Command, args []string) error {
+			if err := check(c, args); err != nil {
+				return &usageError{c, err}
+			}
+			return nil
+		}
+	}
+	for _, sub := range c.Commands() {
+		argumentErrorsAreUsageErrors(sub)
+	}
+}
+
+// usageError is a command line that cannot be understood.
+type usageError struct {
+	command *cobra.Command
+	err     error
+}
+
+func (e *usageError) Error() string { return e.err.Error() }
+func (e *usageError) Unwrap() error { return e.err }
