@@ -1,0 +1,94 @@
+# kubectl mlflow. `make help` lists the verbs. Nothing but Go, bash and (for the lab) Debian 12 as root is needed.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-print-directory
+
+VERSION ?= $(shell git describe --tags --match 'v[0-9]*' --dirty 2>/dev/null || echo v0.1.0-dev)
+INSTALL_DIR ?= /usr/local/bin
+
+# The product: one static binary, the same for who builds it here, in a release or in a test.
+export CGO_ENABLED ?= 0
+TAGS := kustomize_disable_go_plugin_support
+BUILD := go build -tags $(TAGS) -trimpath -ldflags "-s -w -X main.version=$(VERSION)"
+
+.PHONY: build install test test-unit test-api test-e2e test-long demo demo-down lab-up lab-down bench verify lint generate dist clean help
+.PHONY: bin/kubectl-mlflow bin/lab bin/testsum
+
+build: bin/kubectl-mlflow ## Build the plugin into bin/
+
+install: build ## Build, and put the plugin where kubectl finds it (INSTALL_DIR=/usr/local/bin)
+	install -m 0755 bin/kubectl-mlflow "$(INSTALL_DIR)/kubectl-mlflow"
+	ln -sf kubectl-mlflow "$(INSTALL_DIR)/kubectl_complete-mlflow"
+	echo "kubectl mlflow is installed in $(INSTALL_DIR)"
+
+test: bin/kubectl-mlflow bin/lab bin/testsum ## All tests: unit, api, e2e; the last line counts them (first time about 45 minutes)
+	hack/test.sh unit api e2e
+
+test-unit: bin/testsum ## Unit tests, golden files, command line stories (no cluster)
+	hack/test.sh unit
+
+test-api: bin/lab bin/testsum ## Tests against a real kube-apiserver (no root)
+	hack/test.sh api
+
+test-e2e: bin/kubectl-mlflow bin/lab bin/testsum ## The main job on a real cluster (Linux, root)
+	hack/test.sh e2e
+
+test-long: bin/kubectl-mlflow bin/lab bin/testsum ## Soaks and sweeps on a real cluster, for hours (Linux, root)
+	hack/test.sh long
+
+demo: bin/kubectl-mlflow bin/lab ## The main job, end to end, on a cluster that is built here (first time about 20 minutes)
+	hack/demo.sh
+
+demo-down: lab-down ## Remove what the demo left
+
+lab-up: bin/lab ## Boot a real Kubernetes with Knative on this machine (Linux, root)
+	bin/lab up
+
+lab-down: bin/lab ## Remove it without a trace
+	bin/lab down
+
+bench: ## Benchmarks of what runs on the user's machine: rendering, packing, start-up
+	go test -tags $(TAGS) -run '^$$' -bench . -benchmem ./... | grep -v '^ok\|no test files\|^PASS'
+
+verify: bin/tools/golangci-lint ## Lint, format, go.mod, generated docs, krew.yaml: everything but tests
+	hack/verify.sh
+
+lint: bin/tools/golangci-lint ## golangci-lint of the plugin
+	bin/tools/golangci-lint run ./...
+
+generate: ## Write what is generated: docs/reference, formatting
+	gofmt -w $$(git ls-files --cached --others --exclude-standard -- '*.go')
+	rm -rf docs/reference
+	go run ./hack/gendocs docs/reference
+
+dist: ## Archives of the five platforms, checksums and the krew manifest into dist/
+	go run ./hack/dist -version $(VERSION) -out dist
+
+clean: ## Remove bin/ and dist/ (a running lab and its cache stay: see demo-down)
+	rm -rf bin dist
+
+help: ## This list
+	awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+bin/kubectl-mlflow:
+	mkdir -p bin
+	[ -x $@ ] || echo "Building kubectl-mlflow (first time about 2 minutes)" >&2
+	$(BUILD) -o $@ ./cmd/kubectl-mlflow
+
+bin/lab:
+	mkdir -p bin
+	cd hack/lab && go build -trimpath -o ../../bin/lab .
+
+bin/testsum:
+	mkdir -p bin
+	go build -trimpath -o $@ ./hack/testsum
+
+bin/tools/golangci-lint: hack/tools/go.mod hack/tools/go.sum
+	mkdir -p bin/tools
+	echo "Building golangci-lint (about 3 minutes, once)" >&2
+	cd hack/tools && go build -trimpath -ldflags "-s -w" -o ../../$@ github.com/golangci/golangci-lint/v2/cmd/golangci-lint
+
+# Recipes are told by what they print themselves.
+.SILENT:

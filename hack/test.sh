@@ -1,0 +1,106 @@
+#!/usr/bin/env bash
+# Runs tiers of tests, one after the other whatever becomes of each, and sums them up in the last line.
+#
+#   hack/test.sh unit api e2e long
+#
+# bin/ has been built before (make does it). CI=true in the environment turns skipped e2e tests into failures.
+set -uo pipefail
+
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+results=bin/test
+tags=kustomize_disable_go_plugin_support
+rm -rf "$results"
+mkdir -p "$results"
+
+must_run=()
+if [ "${CI:-}" = true ]; then must_run=(-must-run test/e2e); fi
+
+say() { printf '\n== %s\n' "$*" >&2; }
+
+# gotest NAME FOLDER ARGUMENT... runs go test of one module and keeps its events.
+gotest() {
+  local name=$1 folder=$2 rc=0
+  shift 2
+  (cd "$folder" && go test -json "$@") | tee "$results/$name.json" | bin/testsum "${must_run[@]}" || rc=1
+  # Where go did not come as far as a test, no event tells of it.
+  [ -s "$results/$name.json" ] || broken "$folder" "go test" "go test printed nothing"
+  return "$rc"
+}
+# broken PACKAGE TEST REASON counts a failure that happened outside of go test; skipped counts what could not run.
+broken() { bin/testsum -event fail "$@" | tee -a "$results/outside.json" | bin/testsum >&2 || true; }
+skipped() { bin/testsum -event skip "$@" | tee -a "$results/outside.json" | bin/testsum "${must_run[@]}" >&2 || true; }
+
+# race sets the flag of the race detector, which needs a C compiler.
+race=() cgo=0
+find_race() {
+  if ! command -v "${CC:-gcc}" >/dev/null && command -v apt-get >/dev/null && [ "$(id -u)" = 0 ]; then
+    say "Installing Debian's packages gcc and libc6-dev: the race detector needs a C compiler"
+    apt-get install --yes --no-install-recommends gcc libc6-dev >/dev/null ||
+      { apt-get update >/dev/null && apt-get install --yes --no-install-recommends gcc libc6-dev >/dev/null; } || true
+  fi
+  if command -v "${CC:-gcc}" >/dev/null; then
+    race=(-race)
+    cgo=1
+  else
+    say "NOT looking for data races: there is no C compiler ('${CC:-gcc}') here"
+  fi
+}
+
+unit() {
+  find_race
+  say "Unit tests, golden files and command line stories (first time: the race detector's build takes some minutes)"
+  CGO_ENABLED=$cgo gotest unit . "${race[@]}" -tags "$tags" -shuffle on ./...
+  say "Unit tests of the lab"
+  gotest lab hack/lab -shuffle on ./...
+}
+
+api() {
+  local profile=(--profile api --name test)
+  say "Tests against a kube-apiserver (first time: building it takes about 5 minutes)"
+  if ! bin/lab up "${profile[@]}"; then
+    broken test/api "lab up" "bin/lab up ${profile[*]} failed: see above"
+    return
+  fi
+  local kubeconfig
+  if kubeconfig=$(bin/lab kubeconfig "${profile[@]}"); then
+    KUBECTL_MLFLOW_TEST_KUBECONFIG=$kubeconfig gotest api . -tags "$tags,api" -count 1 ./...
+  else
+    broken test/api "lab kubeconfig" "bin/lab kubeconfig ${profile[*]} failed: see above"
+  fi
+  bin/lab down "${profile[@]}" || broken test/api "lab down" "bin/lab down ${profile[*]} failed: see above"
+}
+
+# e2e SUITE ARGUMENT... boots the lab, unless it is up, and leaves it as it was found.
+e2e() {
+  local name=$1 up=0
+  shift
+  if [ "$(uname -s)" != Linux ] || [ "$(id -u)" != 0 ]; then
+    say "NOT RUN: the end-to-end tests. They boot a cluster on this machine, and need Linux and root for it"
+    skipped test/e2e "$name" "needs Linux and root: this is $(uname -s), uid $(id -u)"
+    return
+  fi
+  say "End-to-end tests on a cluster (first time: building it takes about 20 minutes)"
+  if bin/lab status >/dev/null 2>&1; then up=1; fi
+  if bin/lab up; then
+    gotest "$name" test/e2e -tags e2e -count 1 -timeout 60m "$@" ./...
+  else
+    broken test/e2e "lab up" "bin/lab up failed: see above"
+  fi
+  if [ "$up" = 0 ]; then
+    bin/lab down || broken test/e2e "lab down" "bin/lab down failed: see above"
+  fi
+}
+
+for tier in "$@"; do
+  case $tier in
+  unit | api) "$tier" ;;
+  e2e) e2e e2e ;;
+  long) e2e long -tags e2e,long -timeout 10h ;;
+  *)
+    echo "no tier $tier: unit, api, e2e, long" >&2
+    exit 2
+    ;;
+  esac
+done
+say "All of it: $*"
+exec bin/testsum -quiet "${must_run[@]}" "$results"/*.json
