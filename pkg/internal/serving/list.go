@@ -1,0 +1,101 @@
+package serving
+
+import (
+	"context"
+	"fmt"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/selection"
+	knative "knative.dev/serving/pkg/apis/serving/v1"
+
+	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/failure"
+	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/cluster"
+)
+
+// Deployment is one row: a Service that we, or mlflow-knative, have made.
+type Deployment struct {
+	Namespace, Name                      string
+	ModelURI, Version, RunID, Image, URL string
+	Ready                                bool
+	Reason                               string // why it is not ready
+}
+
+// Get reads one Service, whoever has made it. failure.Invalid where there is none.
+func (c *Client) Get(ctx context.Context, namespace, name string) (Deployment, error) {
+	live, err := c.get(ctx, namespace, name)
+	if err != nil {
+		return Deployment{}, err
+	}
+	return row(live), nil
+}
+
+// List reads Services page by page and calls f for each; one that cannot be read is a row with its reason. An empty namespace
+// is all of them.
+func (c *Client) List(ctx context.Context, namespace string, f func(Deployment) error) error {
+	if err := c.Present(ctx); err != nil {
+		return err
+	}
+	made, err := labels.NewRequirement(cluster.ManagedByLabel, selection.In, []string{cluster.FieldManager, Peer})
+	if err != nil {
+		return err
+	}
+	q := cluster.Query{GroupVersionKind: serviceRef("", "").GroupVersionKind, Namespace: namespace, Selector: labels.NewSelector().Add(*made)}
+	return c.cluster.ListPages(ctx, q, func(live *unstructured.Unstructured) error { return f(row(live)) })
+}
+
+// Delete removes the Service as it was read, with its revisions. failure.Refused where it is not ours, failure.Invalid where
+// there is none.
+func (c *Client) Delete(ctx context.Context, namespace, name string) error {
+	live, err := c.get(ctx, namespace, name)
+	if err != nil {
+		return err
+	}
+	if err := Owned(live); err != nil {
+		return err
+	}
+	return c.cluster.Delete(ctx, cluster.RefOf(live), live.GetUID())
+}
+
+// get reads a Service that must be there.
+func (c *Client) get(ctx context.Context, namespace, name string) (*unstructured.Unstructured, error) {
+	if err := c.Present(ctx); err != nil {
+		return nil, err
+	}
+	ref := serviceRef(namespace, name)
+	live, err := c.cluster.Get(ctx, ref)
+	if apierrors.IsNotFound(err) {
+		return nil, &failure.Error{
+			Class: failure.Invalid, Reason: "DeploymentNotFound", Object: ref.String(), Message: fmt.Sprintf("there is no deployment %q in namespace %s", name, namespace),
+			Hint: "see which there are: kubectl get services.serving.knative.dev --all-namespaces", Err: err,
+		}
+	}
+	return live, err
+}
+
+func row(live *unstructured.Unstructured) Deployment {
+	annotations := live.GetAnnotations()
+	d := Deployment{
+		Namespace: live.GetNamespace(), Name: live.GetName(),
+		ModelURI: annotations[ModelURIKey], Version: annotations[VersionKey], RunID: annotations[RunIDKey],
+	}
+	var service knative.Service
+	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(live.Object, &service); err != nil {
+		d.Reason = err.Error()
+		return d
+	}
+	if containers := service.Spec.Template.Spec.Containers; len(containers) > 0 {
+		d.Image = containers[0].Image
+	}
+	if service.Status.URL != nil {
+		d.URL = service.Status.URL.String()
+	}
+	ready := service.Status.GetCondition(knative.ServiceConditionReady)
+	d.Ready = service.IsReady()
+	if !d.Ready {
+		d.Reason = sentence(ready, "Knative has not looked at it yet")
+	}
+	return d
+}

@@ -1,0 +1,70 @@
+// Package serving turns a model's image into a Knative Service, and says which revision that made and where it answers.
+// It is the only import of knative.dev. Services are read and written as the server sends them, so that fields which these types
+// do not know, and fields of others, stay as they are.
+package serving
+
+import (
+	"context"
+	"time"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	knative "knative.dev/serving/pkg/apis/serving/v1"
+
+	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/cluster"
+)
+
+// What a deployment is known by: annotations of the Service and of each of its revisions.
+const (
+	ModelURIKey    = "mlflow.kubectl/model-uri"              // models:/iris/3: never an alias
+	VersionKey     = "mlflow.kubectl/model-version"          // of the registered model
+	EnvironmentKey = "mlflow.kubectl/environment-key"        // of the environment image
+	RunIDKey       = "knative.deployments.mlflow.org/run-id" // mlflow-knative's key, so that it finds the run too
+)
+
+// What we keep for ourselves.
+const (
+	prefix        = "mlflow.kubectl/"
+	hashKey       = prefix + "spec-hash"  // of the template: the same content is the same revision
+	generationKey = prefix + "generation" // of the Service, by the write that made the revision
+	envKey        = prefix + "env"        // names of the environment variables that are ours
+)
+
+// Spec is what we own of a Service; the rest of it is left as it is.
+type Spec struct {
+	Namespace, Name string
+	Image           string            // by digest
+	Annotations     map[string]string // of the Service and of its revisions: the keys above
+	ReadyPath       string            // answers 200 once the model is loaded
+	Port            int32
+	Env             map[string]string
+	// Timeout is Knative's progress deadline, in whole seconds. Another one alone makes no new revision.
+	Timeout time.Duration
+}
+
+// Cluster is the part of cluster.Client that is needed here.
+type Cluster interface {
+	HasKind(ctx context.Context, gvk schema.GroupVersionKind) (bool, error)
+	Get(ctx context.Context, r cluster.Ref) (*unstructured.Unstructured, error)
+	List(ctx context.Context, q cluster.Query) ([]*unstructured.Unstructured, error)
+	ListPages(ctx context.Context, q cluster.Query, f func(*unstructured.Unstructured) error) error
+	Create(ctx context.Context, obj *unstructured.Unstructured, dryRun bool) (*unstructured.Unstructured, error)
+	Update(ctx context.Context, obj *unstructured.Unstructured, dryRun bool) (*unstructured.Unstructured, error)
+	Delete(ctx context.Context, r cluster.Ref, uid types.UID) error
+	Observe(ctx context.Context, qs []cluster.Query, f func([]*unstructured.Unstructured) (done bool, err error)) error
+}
+
+// Client writes and reads Knative Services.
+type Client struct{ cluster Cluster }
+
+// New returns a Client of c.
+func New(c Cluster) *Client { return &Client{cluster: c} }
+
+func serviceRef(namespace, name string) cluster.Ref {
+	return cluster.Ref{GroupVersionKind: knative.SchemeGroupVersion.WithKind("Service"), Namespace: namespace, Name: name}
+}
+
+func revisionRef(namespace, name string) cluster.Ref {
+	return cluster.Ref{GroupVersionKind: knative.SchemeGroupVersion.WithKind("Revision"), Namespace: namespace, Name: name}
+}

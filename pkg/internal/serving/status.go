@@ -1,0 +1,107 @@
+package serving
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/fluxcd/cli-utils/pkg/kstatus/status"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/runtime"
+	"knative.dev/pkg/apis"
+	"knative.dev/serving/pkg/apis/serving"
+	knative "knative.dev/serving/pkg/apis/serving/v1"
+)
+
+// Knative takes back some of what it says: a container that has crashed once may come up, a node may be added, a route may be
+// written again. Only what it has said for this long counts as final.
+const (
+	crashWindow = 30 * time.Second
+	routeWindow = 10 * time.Second
+)
+
+// Pods selects the pods of a revision.
+func Pods(revision string) labels.Selector {
+	return labels.SelectorFromSet(labels.Set{serving.RevisionLabelKey: revision})
+}
+
+// RevisionStatus judges a Revision; readiness takes it as Target.Status. Ready of an older generation does not count.
+func RevisionStatus(u *unstructured.Unstructured) (*status.Result, error) {
+	var revision knative.Revision
+	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(u.Object, &revision); err != nil {
+		return nil, fmt.Errorf("revision %s: %w", u.GetName(), err)
+	}
+	if revision.Status.ObservedGeneration < revision.Generation {
+		return inProgress("Knative has not looked at the revision yet"), nil
+	}
+	ready := revision.Status.GetCondition(knative.RevisionConditionReady)
+	switch {
+	case ready == nil || ready.IsUnknown():
+		return inProgress(sentence(ready, "the revision is being started")), nil
+	case ready.IsTrue():
+		return &status.Result{Status: status.CurrentStatus, Message: "the revision is ready"}, nil
+	case ready.Reason == "Unschedulable":
+		// A cluster autoscaler may be at work: the wait's own end is the limit.
+		return inProgress(sentence(ready, "no node has room")), nil
+	case strings.HasPrefix(ready.Reason, "ExitCode") && young(ready, crashWindow):
+		return inProgress(sentence(ready, "the container has exited")), nil
+	default:
+		return failing(sentence(ready, "the revision has failed")), nil
+	}
+}
+
+// RouteStatus judges a Service: Current once the revision that a made has all the traffic and the gateway knows it. It fails where
+// another deployment has overtaken this one.
+func RouteStatus(a Applied) func(*unstructured.Unstructured) (*status.Result, error) {
+	return func(u *unstructured.Unstructured) (*status.Result, error) {
+		var service knative.Service
+		if err := runtime.DefaultUnstructuredConverter.FromUnstructured(u.Object, &service); err != nil {
+			return nil, fmt.Errorf("service %s: %w", u.GetName(), err)
+		}
+		routes := service.Status.GetCondition(knative.ServiceConditionRoutesReady)
+		routed := slices.ContainsFunc(service.Status.Traffic, func(t knative.TrafficTarget) bool {
+			return t.RevisionName == a.Revision.Name && t.Percent != nil && *t.Percent == 100
+		})
+		switch {
+		case service.Status.ObservedGeneration < service.Generation:
+			return inProgress("Knative has not looked at the Service yet"), nil
+		case routed && routes.IsTrue():
+			return &status.Result{Status: status.CurrentStatus, Message: "the revision has the traffic"}, nil
+		case marks(u) != a.mark:
+			return failing("another deployment has overtaken this one"), nil
+		case routed && routes.IsFalse() && !young(routes, routeWindow):
+			return failing(sentence(routes, "the route has failed")), nil
+		default:
+			return inProgress(sentence(routes, "the route is being written")), nil
+		}
+	}
+}
+
+// young tells whether Knative has said so for less than window.
+func young(c *apis.Condition, window time.Duration) bool {
+	return time.Since(c.LastTransitionTime.Inner.Time) < window
+}
+
+// sentence is what a condition says, or otherwise where it says nothing.
+func sentence(c *apis.Condition, otherwise string) string {
+	switch {
+	case c == nil || c.Reason == "" && c.Message == "":
+		return otherwise
+	case c.Message == "":
+		return c.Reason
+	case c.Reason == "":
+		return c.Message
+	default:
+		return c.Reason + ": " + c.Message
+	}
+}
+
+func inProgress(message string) *status.Result {
+	return &status.Result{Status: status.InProgressStatus, Message: message}
+}
+
+func failing(message string) *status.Result {
+	return &status.Result{Status: status.FailedStatus, Message: message}
+}
