@@ -1,0 +1,307 @@
+package readiness
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/fluxcd/cli-utils/pkg/kstatus/status"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/cluster"
+)
+
+// verdict is what a snapshot says of all targets.
+type verdict struct {
+	pending []trouble // targets that are not ready, in the order given
+	fatal   *trouble  // the first that will not become so
+	again   time.Duration
+}
+
+// trouble is why a target is not ready.
+type trouble struct {
+	target  Target
+	message string // the target's own state
+	events  []corev1.Event
+
+	reason, hint string // where something is known to be wrong
+	blamed       cluster.Ref
+	pod          *Pod // the pod that finding is about, or nil
+	finding      Finding
+}
+
+// blame lays it on a pod.
+func (t *trouble) blame(p *Pod, r *Rule, f Finding) {
+	t.pod, t.blamed, t.finding, t.reason, t.hint = p, p.ref(), f, r.Reason, r.Hint
+}
+
+// why is the best explanation there is.
+func (t trouble) why() string {
+	switch {
+	case t.pod != nil:
+		return fmt.Sprintf("%s: %s", t.pod.ref(), t.finding.Message)
+	case t.finding.Message != "":
+		return t.finding.Message
+	}
+	for _, e := range slices.Backward(t.events) {
+		if e.Type == corev1.EventTypeWarning {
+			return fmt.Sprintf("%s; %s: %s", t.message, e.Reason, oneLine(e.Message))
+		}
+	}
+	return t.message
+}
+
+// judge looks at each target. now is when.
+func (w *waiter) judge(s *scene, now time.Time) (verdict, error) {
+	var v verdict
+	there := map[symptom]bool{}
+	for _, target := range w.targets {
+		obj := s.objects[target.Object]
+		if obj == nil {
+			v.pending = append(v.pending, trouble{target: target, message: "not created yet"})
+			continue
+		}
+		result, err := statusOf(target, obj)
+		if err != nil {
+			return v, fmt.Errorf("status of %s: %w", target.Object, err)
+		}
+		if result.Status == status.CurrentStatus || s.waitsForConsumer(obj) {
+			continue
+		}
+		pods, err := s.pods(target, obj)
+		if err != nil {
+			return v, err
+		}
+		t := trouble{target: target, blamed: target.Object, message: oneLine(orElse(result.Message, "not ready yet")), events: s.events[obj.GetUID()]}
+		if result.Status == status.FailedStatus {
+			t.fail(result, pods)
+			v.fatal = &t
+			return v, nil
+		}
+		left := never
+		if !behind(obj) {
+			left = w.look(s, &t, obj, pods, there, now)
+		}
+		if left <= 0 {
+			v.fatal = &t
+			return v, nil
+		}
+		if left < never && (v.again == 0 || left < v.again) {
+			v.again = left
+		}
+		v.pending = append(v.pending, t)
+	}
+	for sy := range w.since {
+		if !there[sy] { // it has passed; should it come back it begins anew
+			delete(w.since, sy)
+		}
+	}
+	return v, nil
+}
+
+// behind tells that a controller has not seen the newest spec: the pods there are may be those of the spec before.
+func behind(obj *unstructured.Unstructured) bool {
+	observed, found, err := unstructured.NestedInt64(obj.Object, "status", "observedGeneration")
+	return err == nil && found && observed < obj.GetGeneration()
+}
+
+func statusOf(t Target, obj *unstructured.Unstructured) (*status.Result, error) {
+	if t.Status != nil {
+		return t.Status(obj)
+	}
+	return compute(obj)
+}
+
+// look finds out what ails a target that is under way, and returns how long it may still hold: 0 or less is too long.
+func (w *waiter) look(s *scene, t *trouble, obj *unstructured.Unstructured, pods []Pod, there map[symptom]bool, now time.Time) time.Duration {
+	left := never
+	for i := range pods {
+		p := &pods[i]
+		if p.DeletionTimestamp != nil || p.Status.Phase == corev1.PodSucceeded || p.Status.Phase == corev1.PodFailed || podReady(p.Pod) {
+			continue // on its way out, over and replaced by its controller, or well
+		}
+		rule, finding := diagnose(*p)
+		if rule == nil {
+			if t.pod == nil {
+				t.pod, t.finding = p, Finding{Message: stateOf(p.Pod)}
+			}
+			continue
+		}
+		rest := w.lasts(symptom{p.UID, rule.Reason}, rule.After, there, now)
+		if t.reason == "" || rest < left {
+			t.blame(p, rule, finding)
+		}
+		left = min(left, rest)
+	}
+	if t.pod == nil {
+		left = min(left, w.lookAtCreation(s, t, obj, pods, there, now))
+	}
+	return left
+}
+
+// lasts is how much longer a symptom must hold to be fatal.
+func (w *waiter) lasts(sy symptom, after time.Duration, there map[symptom]bool, now time.Time) time.Duration {
+	there[sy] = true
+	if _, ok := w.since[sy]; !ok {
+		w.since[sy] = now
+	}
+	if after == never {
+		return never
+	}
+	return after - now.Sub(w.since[sy])
+}
+
+// diagnose is the first rule that matches.
+func diagnose(p Pod) (*Rule, Finding) {
+	for _, rule := range Rules() {
+		if finding, ok := rule.Match(p); ok {
+			return &rule, finding
+		}
+	}
+	return nil, Finding{}
+}
+
+// refusal is a row of the table of pods that are not even created.
+type refusal struct {
+	reason string
+	text   string // in the controller's message
+	after  time.Duration
+	hint   string
+}
+
+func refusals() []refusal {
+	return []refusal{
+		{"QuotaExceeded", "exceeded quota", 5 * time.Second, "raise the namespace's ResourceQuota, or ask for less"},
+		{"PodSecurityViolated", "violates PodSecurity", 5 * time.Second, "the namespace's pod-security.kubernetes.io/enforce label is stricter than the pod"},
+		{"AdmissionRefused", "denied the request", 5 * time.Second, "the message names the admission webhook or policy"},
+		{"PodNotCreated", "", 20 * time.Second, "the message says what the API server refuses"},
+	}
+}
+
+// lookAtCreation finds a controller that may not create its pods.
+func (w *waiter) lookAtCreation(s *scene, t *trouble, obj *unstructured.Unstructured, pods []Pod, there map[symptom]bool, now time.Time) time.Duration {
+	for _, p := range pods {
+		if p.DeletionTimestamp != nil { // it may give back what the quota lacks
+			return never
+		}
+	}
+	message, ok := creationCondition(obj)
+	if !ok {
+		message, ok = w.creationEvent(s, s.creators(t.target, obj))
+	}
+	if !ok {
+		return never
+	}
+	for _, r := range refusals() {
+		if strings.Contains(message, r.text) {
+			t.finding, t.reason, t.hint = Finding{Message: "no pod is created: " + oneLine(message)}, r.reason, r.hint
+			return w.lasts(symptom{obj.GetUID(), r.reason}, r.after, there, now)
+		}
+	}
+	return never
+}
+
+// creationCondition reads the condition that Deployments and ReplicaSets have for it.
+func creationCondition(obj *unstructured.Unstructured) (string, bool) {
+	conditions, _, err := unstructured.NestedSlice(obj.Object, "status", "conditions")
+	if err != nil {
+		return "", false // an object of another shape has no such condition
+	}
+	for _, c := range conditions {
+		if m, ok := c.(map[string]any); ok && m["type"] == "ReplicaFailure" && m["status"] == "True" {
+			message, _ := m["message"].(string)
+			return message, true
+		}
+	}
+	return "", false
+}
+
+// creationEvent is the message of a FailedCreate of this wait that no success followed: StatefulSets and Jobs tell of it
+// in events alone.
+func (w *waiter) creationEvent(s *scene, creators []types.UID) (string, bool) {
+	for _, uid := range creators {
+		message := ""
+		for _, e := range s.events[uid] { // oldest first
+			switch {
+			case e.Reason == "SuccessfulCreate":
+				message = ""
+			case e.Reason == "FailedCreate" && w.fresh(e):
+				message = e.Message
+			}
+		}
+		if message != "" {
+			return message, true
+		}
+	}
+	return "", false
+}
+
+// waitsForConsumer tells of a claim that is bound only when a pod uses it: nothing is wrong, and nothing to wait for.
+func (s *scene) waitsForConsumer(obj *unstructured.Unstructured) bool {
+	if obj.GroupVersionKind() != corev1.SchemeGroupVersion.WithKind("PersistentVolumeClaim") {
+		return false
+	}
+	if _, scheduled := obj.GetAnnotations()["volume.kubernetes.io/selected-node"]; scheduled {
+		return false
+	}
+	for _, e := range s.events[obj.GetUID()] {
+		if e.Reason == "WaitForFirstConsumer" {
+			return true
+		}
+	}
+	return false
+}
+
+// fail explains a target that has failed for good: by a rule where one matches a pod, else by its own words.
+func (t *trouble) fail(result *status.Result, pods []Pod) {
+	t.reason = t.target.Object.Kind + "Failed"
+	t.finding.Message = t.message
+	for _, c := range result.Conditions {
+		if c.Reason != "" && c.Reason != t.reason {
+			t.finding.Message = fmt.Sprintf("%s: %s", c.Reason, t.message)
+			break
+		}
+	}
+	t.hint = "the evidence says why; kubectl describe " + describe(t.target.Object)
+	for i := range pods {
+		p := &pods[i]
+		if podReady(p.Pod) {
+			continue
+		}
+		if rule, finding := diagnose(*p); rule != nil && rule.After != never {
+			t.blame(p, rule, finding)
+			return
+		}
+	}
+	t.lastFailure(pods)
+}
+
+// lastFailure takes the log of the container that ended badly, of the youngest pod that has one: a Job's last try.
+func (t *trouble) lastFailure(pods []Pod) {
+	var youngest *Pod
+	said := t.finding.Message
+	for i := range pods {
+		p := &pods[i]
+		for _, c := range containers(*p) {
+			end := crashed(c)
+			if end == nil || youngest != nil && p.CreationTimestamp.Before(&youngest.CreationTimestamp) {
+				continue
+			}
+			f := ended(c, end, "")
+			f.Message = fmt.Sprintf("%s (%s, %s)", said, p.ref(), f.Message)
+			youngest, t.finding = p, f
+			t.hint = "the log says why it ended"
+		}
+	}
+	t.pod = youngest
+}
+
+func describe(r cluster.Ref) string {
+	if r.Namespace == "" {
+		return r.String()
+	}
+	return r.String() + " --namespace " + r.Namespace
+}

@@ -1,0 +1,168 @@
+package readiness
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/cluster"
+)
+
+// revision is the annotation by which a Deployment and its newest ReplicaSet know each other.
+const revision = "deployment.kubernetes.io/revision"
+
+// Pod is a pod with its events, oldest first, as the rules see it.
+type Pod struct {
+	*corev1.Pod
+	Events []corev1.Event
+}
+
+func (p Pod) ref() cluster.Ref {
+	return cluster.Ref{GroupVersionKind: podKind(), Namespace: p.Namespace, Name: p.Name}
+}
+
+// scene is one snapshot of the cluster, indexed.
+type scene struct {
+	objects map[cluster.Ref]*unstructured.Unstructured
+	events  map[types.UID][]corev1.Event // by the object that they are about, oldest first
+}
+
+func newScene(objs []*unstructured.Unstructured) *scene {
+	s := &scene{objects: make(map[cluster.Ref]*unstructured.Unstructured, len(objs)), events: map[types.UID][]corev1.Event{}}
+	seen := map[types.UID]bool{} // two queries may find one event
+	for _, o := range objs {
+		if o.GroupVersionKind() != eventKind() {
+			s.objects[cluster.RefOf(o)] = o
+			continue
+		}
+		var e corev1.Event
+		if into(o, &e) != nil { // events only explain: one that cannot be read is no reason to stop waiting
+			continue
+		}
+		if !seen[e.UID] {
+			seen[e.UID] = true
+			s.events[e.InvolvedObject.UID] = append(s.events[e.InvolvedObject.UID], e)
+		}
+	}
+	for _, es := range s.events {
+		slices.SortStableFunc(es, func(a, b corev1.Event) int {
+			return cmp.Or(lastSeen(a).Compare(lastSeen(b)), cmp.Compare(a.Name, b.Name))
+		})
+	}
+	return s
+}
+
+// lastSeen is when an event happened last: its writers fill different fields.
+func lastSeen(e corev1.Event) time.Time {
+	if e.Series != nil && !e.Series.LastObservedTime.IsZero() {
+		return e.Series.LastObservedTime.Time
+	}
+	if !e.LastTimestamp.IsZero() {
+		return e.LastTimestamp.Time
+	}
+	return e.EventTime.Time
+}
+
+// remember takes note of the events that were there before the wait: they may tell of troubles that are over.
+func (w *waiter) remember(s *scene) {
+	if w.old != nil {
+		return
+	}
+	w.old = map[types.UID]string{}
+	for _, es := range s.events {
+		for _, e := range es {
+			w.old[e.UID] = e.ResourceVersion
+		}
+	}
+}
+
+// fresh tells that e happened, or happened again, during the wait.
+func (w *waiter) fresh(e corev1.Event) bool {
+	version, old := w.old[e.UID]
+	return !old || version != e.ResourceVersion
+}
+
+// pods are the target's pods by name, without those of a Deployment's older ReplicaSets, which are on their way out.
+func (s *scene) pods(t Target, obj *unstructured.Unstructured) ([]Pod, error) {
+	if t.Object.GroupVersionKind == podKind() {
+		pod := &corev1.Pod{}
+		if err := into(obj, pod); err != nil {
+			return nil, err
+		}
+		return []Pod{{Pod: pod, Events: s.events[pod.UID]}}, nil
+	}
+	selector, err := selectorOf(t, obj)
+	if err != nil || selector == nil {
+		return nil, err
+	}
+	var pods []Pod
+	for r, o := range s.objects {
+		if r.GroupVersionKind != podKind() || r.Namespace != obj.GetNamespace() || !selector.Matches(labels.Set(o.GetLabels())) {
+			continue
+		}
+		if s.outdated(o, obj) {
+			continue
+		}
+		pod := &corev1.Pod{}
+		if err := into(o, pod); err != nil {
+			return nil, err
+		}
+		pods = append(pods, Pod{Pod: pod, Events: s.events[pod.UID]})
+	}
+	slices.SortFunc(pods, func(a, b Pod) int { return cmp.Compare(a.Name, b.Name) })
+	return pods, nil
+}
+
+func (s *scene) outdated(pod, obj *unstructured.Unstructured) bool {
+	owner := metav1.GetControllerOfNoCopy(pod)
+	if owner == nil || owner.Kind != "ReplicaSet" {
+		return false
+	}
+	set := s.objects[cluster.Ref{GroupVersionKind: replicaSetKind(), Namespace: pod.GetNamespace(), Name: owner.Name}]
+	want := obj.GetAnnotations()[revision]
+	return set != nil && want != "" && set.GetAnnotations()[revision] != want
+}
+
+// selectorOf is nil where the target has no pods.
+func selectorOf(t Target, obj *unstructured.Unstructured) (labels.Selector, error) {
+	if t.Pods != nil {
+		return t.Pods, nil
+	}
+	if !hasPods(t.Object) {
+		return nil, nil
+	}
+	spec, _, err := unstructured.NestedMap(obj.Object, "spec", "selector")
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", t.Object, err)
+	}
+	var typed metav1.LabelSelector
+	if err := into(&unstructured.Unstructured{Object: spec}, &typed); err != nil {
+		return nil, fmt.Errorf("%s: spec.selector: %w", t.Object, err)
+	}
+	selector, err := metav1.LabelSelectorAsSelector(&typed)
+	if err != nil {
+		return nil, fmt.Errorf("%s: spec.selector: %w", t.Object, err)
+	}
+	return selector, nil
+}
+
+// creators are the objects that create the target's pods: itself, and the ReplicaSets that bear the labels of its pods.
+func (s *scene) creators(t Target, obj *unstructured.Unstructured) []types.UID {
+	uids := []types.UID{obj.GetUID()}
+	if t.Pods == nil {
+		return uids
+	}
+	for r, o := range s.objects {
+		if r.GroupVersionKind == replicaSetKind() && r.Namespace == obj.GetNamespace() && t.Pods.Matches(labels.Set(o.GetLabels())) {
+			uids = append(uids, o.GetUID())
+		}
+	}
+	return uids
+}
