@@ -79,9 +79,6 @@ func (t *Tree) copy(src fs.FS) error {
 // file is the overlay's kustomization.
 func (t *Tree) file() string { return path.Join(t.dir, "kustomization.yaml") }
 
-// Edit changes the overlay's kustomization: namespace, images, components, patches.
-func (t *Tree) Edit(f func(*types.Kustomization)) { f(&t.k) }
-
 // SetEnv sets values in a *.env file of the tree ("components/postgres/params.env"). A key that the file lacks,
 // and a value with a line break, are failure.Invalid.
 func (t *Tree) SetEnv(file string, values map[string]string) error {

@@ -8,7 +8,6 @@ import (
 	"testing/fstest"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"sigs.k8s.io/kustomize/api/types"
 
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/failure"
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/render"
@@ -77,10 +76,11 @@ func TestBuildTakesEditsAndValues(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	r.Edit(func(k *types.Kustomization) {
-		k.Namespace = "elsewhere"
-		k.Images = append(k.Images, types.Image{Name: "painter", NewName: "registry.example.com/painter", NewTag: "2"})
-	})
+	r.SetNamespace("elsewhere")
+	r.SetImage("painter", "registry.example.com/painter:2")
+	if err := r.Add("PersistentVolumeClaim", "/spec/storageClassName", "fast"); err != nil {
+		t.Fatal(err)
+	}
 	objs := build(t, r)
 	if len(objs) != 3 {
 		t.Errorf("%d kinds of objects, want Job, ConfigMap, PersistentVolumeClaim", len(objs))
@@ -99,12 +99,36 @@ func TestBuildTakesEditsAndValues(t *testing.T) {
 	if got := field(t, objs["PersistentVolumeClaim"], "spec", "resources", "requests", "storage"); got != "50Gi" {
 		t.Errorf("storage is %q", got)
 	}
+	if got := field(t, objs["PersistentVolumeClaim"], "spec", "storageClassName"); got != "fast" {
+		t.Errorf("storage class is %q", got)
+	}
 	containers, _, err := unstructured.NestedSlice(objs["Job"].Object, "spec", "template", "spec", "containers")
 	if err != nil {
 		t.Fatal(err)
 	}
 	if image := containers[0].(map[string]any)["image"]; image != "registry.example.com/painter:2" {
 		t.Errorf("image is %v", image)
+	}
+}
+
+func TestSetImageReplacesWhatTheReferenceNames(t *testing.T) {
+	const digest = "@sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
+	for ref, want := range map[string]string{
+		"registry.example.com:5000/painter":               "registry.example.com:5000/painter:1",
+		"registry.example.com:5000/painter:2":             "registry.example.com:5000/painter:2",
+		"painter:2":                                       "painter:2",
+		"registry.example.com/painter" + digest:           "registry.example.com/painter" + digest,
+		"registry.example.com:5000/painter:2-rc" + digest: "registry.example.com:5000/painter:2-rc" + digest,
+	} {
+		r := open(t, "small")
+		r.SetImage("painter", ref)
+		containers, _, err := unstructured.NestedSlice(build(t, r)["Job"].Object, "spec", "template", "spec", "containers")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if image := containers[0].(map[string]any)["image"]; image != want {
+			t.Errorf("SetImage(%q): image is %v, want %s", ref, image, want)
+		}
 	}
 }
 

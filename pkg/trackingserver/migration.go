@@ -1,0 +1,85 @@
+package trackingserver
+
+import (
+	"context"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/labels"
+
+	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/cluster"
+)
+
+// clearFailed deletes the Job of an earlier attempt that failed: it would never run again. Its cause may be gone by now.
+func (in *installation) clearFailed(ctx context.Context, job *unstructured.Unstructured) error {
+	ref := cluster.RefOf(job)
+	live, err := in.get(ctx, ref)
+	if err != nil || live == nil || !jobFailed(live) {
+		return err
+	}
+	if err := in.cluster.Delete(ctx, ref, live.GetUID()); err != nil {
+		return err
+	}
+	delete(in.plan, ref) // which was made with the failed one in sight
+	return in.cluster.Observe(ctx, []cluster.Query{cluster.QueryOf(ref)}, func(objs []*unstructured.Unstructured) (bool, error) {
+		return len(objs) == 0, nil
+	})
+}
+
+func jobFailed(job *unstructured.Unstructured) bool {
+	conditions, _, err := unstructured.NestedSlice(job.Object, "status", "conditions")
+	if err != nil {
+		return false
+	}
+	for _, c := range conditions {
+		if c, ok := c.(map[string]any); ok && c["type"] == "Failed" && c["status"] == "True" {
+			return true
+		}
+	}
+	return false
+}
+
+// readSchema takes the schema's head into the record: the migration leaves it as its termination message. Pods that are
+// gone, as those of an earlier install may be, leave what is recorded.
+func (in *installation) readSchema(ctx context.Context, objs []*unstructured.Unstructured) error {
+	for _, job := range objs {
+		if job.GetKind() != "Job" {
+			continue
+		}
+		pods, err := in.cluster.List(ctx, cluster.Query{
+			GroupVersionKind: core("Pod", "", "").GroupVersionKind,
+			Namespace:        job.GetNamespace(),
+			Selector:         labels.SelectorFromSet(labels.Set{"batch.kubernetes.io/job-name": job.GetName()}),
+		})
+		if err != nil {
+			return err
+		}
+		for _, pod := range pods {
+			if head := terminationMessage(pod); head != "" {
+				in.record.Schema = head
+			}
+		}
+	}
+	return nil
+}
+
+// terminationMessage is what the pod's container left when it ended well.
+func terminationMessage(pod *unstructured.Unstructured) string {
+	statuses, _, err := unstructured.NestedSlice(pod.Object, "status", "containerStatuses")
+	if err != nil {
+		return ""
+	}
+	for _, s := range statuses {
+		container, ok := s.(map[string]any)
+		if !ok {
+			continue
+		}
+		code, found, err := unstructured.NestedInt64(container, "state", "terminated", "exitCode")
+		if err != nil || !found || code != 0 {
+			continue
+		}
+		if message, _, err := unstructured.NestedString(container, "state", "terminated", "message"); err == nil && message != "" {
+			return message
+		}
+	}
+	return ""
+}

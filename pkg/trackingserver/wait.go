@@ -1,0 +1,124 @@
+package trackingserver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"slices"
+	"time"
+
+	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/failure"
+	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/cluster"
+	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/forward"
+	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/instance"
+	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/readiness"
+	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/tracking"
+	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/progress"
+)
+
+// again is how long to wait before MLflow is asked again.
+const again = time.Second
+
+// Wait returns when the pods of database and server are ready and MLflow answers a question that only its database can
+// answer. failure.Diagnosed where waiting will not help, failure.TimedOut when ctx ends first: both say what is not ready.
+func (c *Client) Wait(ctx context.Context) error {
+	record, err := c.running(ctx)
+	if err != nil {
+		return err
+	}
+	for _, item := range record.Inventory.Items {
+		if item.Kind != "StatefulSet" && item.Kind != "Deployment" {
+			continue
+		}
+		err := progress.Do(c.progress, fmt.Sprintf("Waiting for the pods of %s", item.Ref), func(s progress.Step) error {
+			return c.wait(ctx, []readiness.Target{{Object: item.Ref}}, s)
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return c.answers(ctx, record.HTTP)
+}
+
+// PortForward serves MLflow on the listeners until ctx ends. It calls ready once MLflow has answered through the tunnel:
+// from then on the listeners lead to it. The tunnel outlives the pods. The caller closes the listeners.
+func (c *Client) PortForward(ctx context.Context, listeners []net.Listener, ready func()) error {
+	record, err := c.running(ctx)
+	if err != nil {
+		return err
+	}
+	t := c.dial(record.HTTP)
+	err = progress.Do(c.progress, "Asking MLflow and its database", func(progress.Step) error { return c.probe(ctx, t) })
+	if err == nil {
+		ready()
+		err = forward.Serve(ctx, listeners, t.DialContext, c.progress)
+	}
+	return errors.Join(err, t.Close())
+}
+
+// running is the installation to work on. failure.Invalid where there is none, or only its data.
+func (c *Client) running(ctx context.Context) (*instance.Instance, error) {
+	record, err := c.installed(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if !slices.ContainsFunc(record.Inventory.Items, func(i cluster.Change) bool { return i.Kind == "Service" }) {
+		return nil, &failure.Error{
+			Class: failure.Invalid, Reason: "Uninstalled",
+			Message: fmt.Sprintf("MLflow in namespace %s was uninstalled; its data is kept", record.Namespace),
+			Hint:    "bring it back with: kubectl mlflow install",
+		}
+	}
+	return record, nil
+}
+
+// answers returns when MLflow has answered from its database.
+func (c *Client) answers(ctx context.Context, to cluster.ServicePort) error {
+	return progress.Do(c.progress, "Asking MLflow and its database", func(s progress.Step) error {
+		t := c.dial(to)
+		return errors.Join(c.ask(ctx, t, s), t.Close())
+	})
+}
+
+// ask asks until there is an answer. A server that has just become ready may still fail to reach its database.
+func (c *Client) ask(ctx context.Context, t tunnel, s progress.Step) error {
+	ticker := time.NewTicker(again)
+	defer ticker.Stop()
+	var last error
+	for {
+		err := c.probe(ctx, t)
+		if err == nil || failure.ClassOf(err) == failure.Forbidden {
+			return err
+		}
+		if ctx.Err() == nil || last == nil {
+			last = err
+		}
+		s.Note(err.Error())
+		select {
+		case <-ctx.Done():
+			return notAnswered(ctx, last)
+		case <-ticker.C:
+		}
+	}
+}
+
+func notAnswered(ctx context.Context, last error) error {
+	if !errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		return fmt.Errorf("asking MLflow and its database: %w", ctx.Err())
+	}
+	return &failure.Error{
+		Class: failure.TimedOut, Reason: "NoAnswer", Message: "MLflow's pods are ready, but it does not answer from its database",
+		Hint: "see the server's log: kubectl logs -l app=mlflow --tail=50",
+		Err:  last,
+	}
+}
+
+// probe asks MLflow for an experiment. The Host header is one that MLflow always allows.
+func probe(ctx context.Context, t tunnel) error {
+	transport := &http.Transport{DialContext: t.DialContext}
+	defer transport.CloseIdleConnections()
+	return tracking.New(&url.URL{Scheme: "http", Host: "localhost:5000"}, transport).Probe(ctx)
+}
