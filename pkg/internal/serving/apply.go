@@ -31,11 +31,11 @@ const conflicts = 5
 // placeholder stands for an image that is not built yet. Nothing pulls it: a dry run makes no revision.
 const placeholder = "placeholder.invalid/model@sha256:0000000000000000000000000000000000000000000000000000000000000000"
 
-// Applied is what Apply did, and the revision that has the content.
+// Applied is what Apply did to a Service, and the revision that has the content.
 type Applied struct {
-	Action   string
-	Revision cluster.Ref
-	mark     mark
+	Action            string
+	Service, Revision cluster.Ref
+	mark              mark
 }
 
 // Check asks the server to take s without keeping it, before anything is built: is Knative there, is the Service ours, do quota,
@@ -80,7 +80,7 @@ func (c *Client) Apply(ctx context.Context, s Spec) (Applied, error) {
 	if err != nil {
 		return Applied{}, err
 	}
-	return Applied{Action: action, Revision: revision, mark: marks(written)}, nil
+	return Applied{action, cluster.RefOf(written), revision, marks(written)}, nil
 }
 
 // write brings the Service to s. Whoever wrote in between is read, and kept, before the next try.

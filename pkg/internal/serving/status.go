@@ -1,12 +1,14 @@
 package serving
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/fluxcd/cli-utils/pkg/kstatus/status"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -48,7 +50,7 @@ func RevisionStatus(u *unstructured.Unstructured) (*status.Result, error) {
 	case strings.HasPrefix(ready.Reason, "ExitCode") && young(ready, crashWindow):
 		return inProgress(sentence(ready, "the container has exited")), nil
 	default:
-		return failing(sentence(ready, "the revision has failed")), nil
+		return failing(cmp.Or(ready.Reason, "RevisionFailed"), sentence(ready, "the revision has failed")), nil
 	}
 }
 
@@ -70,9 +72,9 @@ func RouteStatus(a Applied) func(*unstructured.Unstructured) (*status.Result, er
 		case routed && routes.IsTrue():
 			return &status.Result{Status: status.CurrentStatus, Message: "the revision has the traffic"}, nil
 		case marks(u) != a.mark:
-			return failing("another deployment has overtaken this one"), nil
+			return failing("Superseded", "another deployment has overtaken this one"), nil
 		case routed && routes.IsFalse() && !young(routes, routeWindow):
-			return failing(sentence(routes, "the route has failed")), nil
+			return failing(cmp.Or(routes.Reason, "RouteFailed"), sentence(routes, "the route has failed")), nil
 		default:
 			return inProgress(sentence(routes, "the route is being written")), nil
 		}
@@ -102,6 +104,10 @@ func inProgress(message string) *status.Result {
 	return &status.Result{Status: status.InProgressStatus, Message: message}
 }
 
-func failing(message string) *status.Result {
-	return &status.Result{Status: status.FailedStatus, Message: message}
+// failing carries the reason where readiness looks for it.
+func failing(reason, message string) *status.Result {
+	return &status.Result{
+		Status: status.FailedStatus, Message: message,
+		Conditions: []status.Condition{{Type: status.ConditionStalled, Status: corev1.ConditionTrue, Reason: reason, Message: message}},
+	}
 }
