@@ -1,0 +1,158 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/failure"
+)
+
+func asFailure(err error) *failure.Error {
+	f, _ := errors.AsType[*failure.Error](err)
+	return f
+}
+
+func TestNoWayToTheClusterIsOneClearFailure(t *testing.T) {
+	dir := t.TempDir()
+	write := func(name, text string) string {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	gone := "http://" + listener.Addr().String()
+	if err := listener.Close(); err != nil {
+		t.Fatal(err)
+	}
+	secure := httptest.NewUnstartedServer(http.NotFoundHandler())
+	secure.Config.ErrorLog = log.New(io.Discard, "", 0) // it would tell of the certificate that we do not trust
+	secure.StartTLS()
+	t.Cleanup(secure.Close)
+	good := writeKubeconfig(t, gone)
+	plugin := strings.Replace(readFile(t, good), "user: {}", `user: {exec: {apiVersion: client.authentication.k8s.io/v1, command: no-such-plugin-anywhere, interactiveMode: Never}}`, 1)
+
+	for _, tc := range []struct {
+		name, path, context string
+		class               failure.Class
+		reason, text, hint  string
+	}{
+		{"refused", good, "", failure.Diagnosed, "ClusterUnreachable", "the API server " + gone + ` (context "test") cannot be reached: dial tcp`, "is the cluster running"},
+		{"unknown context", good, "prod", failure.Invalid, "UnknownContext", `context "prod" does not exist`, "contexts there are: test"},
+		{"no such file", filepath.Join(dir, "none"), "", failure.Invalid, "KubeconfigInvalid", "none", "kubectl config view"},
+		{"not YAML", write("bad", "{"), "", failure.Invalid, "KubeconfigInvalid", "bad", "kubectl config view"},
+		{"empty", write("empty", ""), "", failure.Invalid, "NoKubeconfig", "no cluster is configured", "KUBECONFIG"},
+		{"foreign certificate", writeKubeconfig(t, secure.URL), "", failure.Diagnosed, "ClusterUnreachable", "certificate", "certificate-authority"},
+		{"credential plugin missing", write("plugin", strings.Replace(plugin, "http://", "https://", 1)), "", failure.Forbidden, "CredentialsUnavailable", "no-such-plugin-anywhere", "plugin"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			c := newTestClient(loadKubeconfig(tc.path, tc.context))
+			began := time.Now()
+			_, err := c.Get(t.Context(), configMapRef("c"))
+			wantFailure(t, err, tc.class, tc.reason, tc.text)
+			if f := asFailure(err); !strings.Contains(f.Hint, tc.hint) {
+				t.Errorf("hint %q lacks %q", f.Hint, tc.hint)
+			}
+			if d := time.Since(began); d > 5*time.Second {
+				t.Errorf("it took %s to find out", d)
+			}
+		})
+	}
+}
+
+func readFile(t *testing.T, path string) string {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
+func TestPassingTroublesAreRetried(t *testing.T) {
+	ok := answer(configMap("c", nil))
+	for name, trouble := range map[string]http.HandlerFunc{
+		"rate":               refuse(429, metav1.StatusReasonTooManyRequests, "too many requests", nil),
+		"unavailable":        refuse(503, metav1.StatusReasonServiceUnavailable, "apiserver not ready", nil),
+		"leader":             refuse(500, metav1.StatusReasonInternalError, "etcdserver: leader changed", nil),
+		"webhook not up yet": refuse(500, metav1.StatusReasonInternalError, `failed calling webhook "w": connection refused`, nil),
+		"quota's conflict":   refuse(409, metav1.StatusReasonConflict, `Operation cannot be fulfilled on resourcequotas "q"`, nil),
+		"load balancer":      func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "bad gateway", http.StatusBadGateway) },
+		"broken connection":  hangUp,
+	} {
+		t.Run(name, func(t *testing.T) {
+			a, c := newAPI(t, map[string]http.HandlerFunc{"PUT " + configMaps + "/c": inTurn(trouble, trouble, ok)})
+			if _, err := c.Update(t.Context(), configMap("c", nil), false); err != nil {
+				t.Errorf("err = %v, want success in the end", err)
+			}
+			if n := a.count("PUT", configMaps+"/c"); n != 3 {
+				t.Errorf("asked %d times, want 3", n)
+			}
+		})
+	}
+}
+
+func TestPatienceEnds(t *testing.T) {
+	_, c := newAPI(t, map[string]http.HandlerFunc{"GET " + configMaps + "/c": refuse(503, metav1.StatusReasonServiceUnavailable, "apiserver not ready", nil)})
+	if _, err := c.Get(t.Context(), configMapRef("c")); !apierrors.IsServiceUnavailable(err) {
+		t.Errorf("err = %v, want ServiceUnavailable", err)
+	}
+}
+
+func TestEveryCallEndsWithItsContext(t *testing.T) {
+	_, c := newAPI(t, map[string]http.HandlerFunc{"GET " + configMaps + "/c": func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }})
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	_, err := c.Get(ctx, configMapRef("c"))
+	if !errors.Is(err, context.DeadlineExceeded) || failure.ClassOf(err) != "" {
+		t.Errorf("err = %v, want the context's own", err)
+	}
+}
+
+func TestNamespaceAndRESTConfig(t *testing.T) {
+	a, c := newAPI(t, nil)
+	if ns, explicit, err := c.Namespace(); ns != "team" || explicit || err != nil {
+		t.Errorf("Namespace() = %q, %t, %v", ns, explicit, err)
+	}
+	config, err := c.RESTConfig()
+	if err != nil || config.Host != a.url || config.UserAgent != "kubectl-mlflow" {
+		t.Errorf("RESTConfig() = %+v, %v", config, err)
+	}
+	config.Host = "elsewhere"
+	if again, err := c.RESTConfig(); err != nil || again.Host != a.url {
+		t.Errorf("the copy is not a copy: %v, %v", again, err)
+	}
+}
+
+func TestRefsAreWrittenAsKubectlDoes(t *testing.T) {
+	var got []string
+	for _, r := range []Ref{
+		{GroupVersionKind: configMapRef("").GroupVersion().WithKind("Pod"), Namespace: "x", Name: "mlflow-0"},
+		{GroupVersionKind: schema.GroupVersionKind{Group: "apps", Version: "v1", Kind: "Deployment"}, Name: "mlflow"},
+		{GroupVersionKind: configMapRef("").GroupVersion().WithKind("Node")},
+	} {
+		got = append(got, r.String())
+	}
+	if want := []string{"pod/mlflow-0", "deployment.apps/mlflow", "node"}; !slices.Equal(got, want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+}
