@@ -49,7 +49,7 @@ func explainStatus(err error, s metav1.Status, verb string, r Ref) error {
 		f.Class, f.Reason = failure.Refused, "NamespaceTerminating"
 		f.Message = fmt.Sprintf("namespace %s is being deleted", r.Namespace)
 		f.Hint = fmt.Sprintf("wait until it is gone: kubectl wait --for=delete namespace/%s", r.Namespace)
-	case s.Code == http.StatusForbidden && !strings.Contains(s.Message, "cannot "+verb): // admission says 403 too
+	case s.Code == http.StatusForbidden && writes(verb) && !strings.Contains(s.Message, "cannot "+verb): // admission says 403 too
 		f.Class, f.Reason = failure.Refused, "AdmissionRefused"
 		f.Message = "the cluster's admission refuses it"
 		f.Hint = "the message names the quota or the policy"
@@ -133,6 +133,9 @@ func (r *reworded) Unwrap() error { return r.err }
 func hasCause(s metav1.Status, t metav1.CauseType) bool {
 	return s.Details != nil && slices.ContainsFunc(s.Details.Causes, func(c metav1.StatusCause) bool { return c.Type == t })
 }
+
+// writes tells the verbs that pass admission, which is asked after RBAC.
+func writes(verb string) bool { return slices.Contains([]string{"create", "update", "patch", "delete"}, verb) }
 
 func terminating(s metav1.Status) bool {
 	return hasCause(s, "NamespaceTerminating") || strings.Contains(s.Message, "because it is being terminated")
