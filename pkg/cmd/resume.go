@@ -4,6 +4,8 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+
+	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/cmd/internal/ui"
 )
 
 // resume is the command line to type to go on, quoted for a POSIX shell. What the user typed as a credential is left out.
@@ -22,18 +24,7 @@ func resume(c *cobra.Command, args []string) string {
 				arg += "=..."
 			}
 		}
-		words = append(words, quote(arg))
+		words = append(words, ui.Quote(arg))
 	}
 	return strings.Join(words, " ")
-}
-
-// quote leaves a word as it is where no shell would read it otherwise.
-func quote(word string) string {
-	plain := func(r rune) bool {
-		return 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || strings.ContainsRune("-_=+:,./@%", r)
-	}
-	if word != "" && strings.IndexFunc(word, func(r rune) bool { return !plain(r) }) < 0 {
-		return word
-	}
-	return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
 }

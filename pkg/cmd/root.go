@@ -4,6 +4,7 @@ package cmd
 import (
 	"context"
 	"fmt"
+	"os"
 	"strings"
 
 	"github.com/go-logr/logr"
@@ -16,8 +17,15 @@ import (
 	// Kubeconfigs may name any of the credential plugins that kubectl knows.
 	_ "k8s.io/client-go/plugin/pkg/client/auth"
 
+	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/cmd/deploy"
+	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/cmd/deployments"
+	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/cmd/install"
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/cmd/internal/ui"
+	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/cmd/portforward"
+	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/cmd/predict"
+	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/cmd/uninstall"
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/cmd/version"
+	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/cmd/wait"
 )
 
 // Main runs one command line, without the program's name, and returns the exit code. It prints all that is printed about
@@ -83,7 +91,17 @@ cluster. deploy makes an image of a model version and a Knative Service of the i
 			root.AddCommand(c)
 		}
 	}
-	_ = getter
+	add("server",
+		install.NewCommand(getter, streams, talk),
+		wait.NewCommand(getter, talk),
+		portforward.NewCommand(getter, streams, talk),
+		uninstall.NewCommand(getter, streams, talk),
+	)
+	add("models",
+		deploy.NewCommand(getter, streams, talk, os.Getenv),
+		predict.NewCommand(getter, streams, talk),
+		deployments.NewCommand(getter, streams, talk, helpOrUnknown),
+	)
 	add("", version.NewCommand(build, streams))
 	argumentErrorsAreUsageErrors(root)
 	return root

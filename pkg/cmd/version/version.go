@@ -2,16 +2,15 @@
 package version
 
 import (
-	"encoding/json"
 	"fmt"
 	"runtime"
 	"runtime/debug"
 
 	"github.com/spf13/cobra"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
-	"sigs.k8s.io/yaml"
 
-	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/failure"
+	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/cmd/internal/args"
+	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/cmd/internal/ui"
 )
 
 // Info is what `version -o json` prints.
@@ -30,12 +29,16 @@ func NewCommand(build string, streams genericiooptions.IOStreams) *cobra.Command
 		Use:   "version",
 		Short: "Print the version of this plugin",
 		Long:  "Print the version of this plugin. It reads no kubeconfig and asks no cluster.",
-		Args:  cobra.NoArgs,
+		Args:  args.Exactly(),
 		RunE: func(*cobra.Command, []string) error {
-			return run(info(build), output, streams)
+			if err := ui.CheckFormat(output); err != nil {
+				return err
+			}
+			i := info(build)
+			return ui.Print(streams.Out, output, i, fmt.Sprintf("kubectl-mlflow %s (%s, %s)\n", i.Version, i.GoVersion, i.Platform))
 		},
 	}
-	command.Flags().StringVarP(&output, "output", "o", output, "Output format: json or yaml")
+	command.Flags().StringVarP(&output, "output", "o", output, "Output format: "+ui.Formats)
 	return command
 }
 
@@ -48,26 +51,4 @@ func info(build string) Info {
 		}
 	}
 	return Info{Version: build, GoVersion: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH}
-}
-
-func run(i Info, output string, streams genericiooptions.IOStreams) error {
-	var text []byte
-	var err error
-	switch output {
-	case "":
-		text = fmt.Appendf(nil, "kubectl-mlflow %s (%s, %s)\n", i.Version, i.GoVersion, i.Platform)
-	case "json":
-		text, err = json.MarshalIndent(i, "", "  ")
-		text = append(text, '\n')
-	case "yaml":
-		text, err = yaml.Marshal(i)
-	default:
-		return &failure.Error{Class: failure.Invalid, Reason: "UnknownOutput",
-			Object: "--output", Message: fmt.Sprintf("%q is not a format", output), Hint: "use json or yaml, or leave it out"}
-	}
-	if err != nil {
-		return fmt.Errorf("printing the version: %w", err)
-	}
-	_, err = streams.Out.Write(text)
-	return err
 }

@@ -1,0 +1,144 @@
+// Package deploy is the verb that makes a URL of a model.
+package deploy
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"k8s.io/cli-runtime/pkg/genericiooptions"
+
+	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/cmd/internal/args"
+	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/cmd/internal/ui"
+	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/deployments"
+)
+
+// The environment variables that stand in for flags.
+const (
+	trackingURI     = "MLFLOW_TRACKING_URI" // MLflow's own
+	imageRepository = "KUBECTL_MLFLOW_IMAGE_REPOSITORY"
+)
+
+// Flags is what the user typed.
+type Flags struct {
+	ImageRepository string
+	BaseImage       string
+	Platform        string
+	ModelServer     string
+	TrackingURI     string
+	Timeout         time.Duration
+}
+
+// NewCommand makes the command. getenv is os.Getenv.
+func NewCommand(getter deployments.Getter, streams genericiooptions.IOStreams, talk *ui.Progress, getenv func(string) string) *cobra.Command {
+	flags := Flags{Timeout: deployments.DefaultTimeout}
+	command := &cobra.Command{
+		Use:   "deploy NAME MODEL_URI",
+		Short: "Deploy a model to Knative: create a deployment, or give it a new version",
+		Long: `Deploy a model to Knative: create the deployment NAME, or give it a new version.
+
+The model is read from the tracking server that MLFLOW_TRACKING_URI names, else from the one that
+'kubectl mlflow install' put on the cluster. Its environment (Python and the model's requirements)
+becomes an image that is built once, without Docker; each version of the model adds its own files
+as layers. A Knative Service then runs the image by digest. A new version takes over when it is
+ready, and not before; the old one answers until then.
+
+The last line on standard output is the deployment's URL.`,
+		Example: `  # Version 3 of the registered model iris
+  kubectl mlflow deploy iris models:/iris/3 --image-repository registry.example.com/models/iris
+
+  # The version that carries the alias champion; the repository is known from the time before
+  kubectl mlflow deploy iris models:/iris@champion
+
+  # From another tracking server
+  MLFLOW_TRACKING_URI=https://mlflow.example.com kubectl mlflow deploy iris models:/iris/3`,
+		Args:        args.Exactly("NAME", "MODEL_URI"),
+		Annotations: map[string]string{ui.Interrupted: "images that were sent stay in the repository, and what answered before goes on answering"},
+		RunE: func(c *cobra.Command, args []string) error {
+			o, err := flags.ToOptions(args, getenv)
+			if err != nil {
+				return err
+			}
+			o.Client, o.Streams, o.Talk = deployments.New(getter, talk), streams, talk
+			o.Next = ui.Next(c, "predict", o.Request.Name, "-f", "request.json")
+			return o.Run(c.Context())
+		},
+	}
+	flags.add(command)
+	return command
+}
+
+func (f *Flags) add(c *cobra.Command) {
+	c.Flags().StringVar(&f.ImageRepository, "image-repository", f.ImageRepository, "Repository that images go to, without a tag. Default: $"+imageRepository+", else the one of the deployment's present image")
+	c.Flags().StringVar(&f.BaseImage, "base-image", f.BaseImage, "Image with Python that the environment stands on. Default: docker.io/library/python:X.Y-slim of the model's Python")
+	c.Flags().StringVar(&f.Platform, "platform", f.Platform, "Platform of the image, as linux/amd64. Default: the nodes'")
+	c.Flags().StringVar(&f.ModelServer, "model-server", f.ModelServer, "Model server in the image. Default: one that fits the model")
+	c.Flags().StringVar(&f.TrackingURI, "tracking-uri", f.TrackingURI, "URL of the tracking server. Default: $"+trackingURI+", else the MLflow on the cluster")
+	c.Flags().DurationVar(&f.Timeout, "timeout", f.Timeout, "How long the new version may take to be ready")
+}
+
+// ToOptions checks what needs no network.
+func (f *Flags) ToOptions(args []string, getenv func(string) string) (*Options, error) {
+	o := &Options{Request: deployments.Request{
+		Name:            args[0],
+		ModelURI:        args[1],
+		TrackingURI:     cmp.Or(f.TrackingURI, getenv(trackingURI)),
+		ImageRepository: cmp.Or(f.ImageRepository, getenv(imageRepository)),
+		BaseImage:       f.BaseImage,
+		Platform:        f.Platform,
+		ModelServer:     f.ModelServer,
+		Timeout:         f.Timeout,
+	}}
+	return o, o.Request.Validate()
+}
+
+// Client is the part of deployments.Client that this verb needs.
+type Client interface {
+	Deploy(ctx context.Context, r deployments.Request) (*deployments.Result, error)
+}
+
+// Options is what the verb needs.
+type Options struct {
+	Client  Client
+	Request deployments.Request
+	Streams genericiooptions.IOStreams
+	Talk    *ui.Progress
+	Next    string // command line to type after it
+}
+
+// Run deploys and prints the URL.
+func (o *Options) Run(ctx context.Context) error {
+	result, err := o.Client.Deploy(ctx, o.Request)
+	if err != nil {
+		return err
+	}
+	if result.Action == "unchanged" {
+		o.Talk.Say("%s already serves %s; nothing changed", result.Name, result.ModelURI)
+	} else {
+		o.Talk.Say("%s %s: %s", result.Name, result.Action, timings(result.Timings))
+	}
+	o.Talk.Say("Next: %s", o.Next)
+	_, err = fmt.Fprintln(o.Streams.Out, ui.Escape(result.URL))
+	return err
+}
+
+// timings names the phases that took time, in their order.
+func timings(t deployments.Timings) string {
+	var parts []string
+	var total time.Duration
+	for _, phase := range []struct {
+		name string
+		took time.Duration
+	}{
+		{"checks", t.Resolve}, {"environment", t.Environment}, {"model layers", t.Model}, {"apply", t.Apply}, {"ready", t.Ready},
+	} {
+		total += phase.took
+		if phase.took > 0 {
+			parts = append(parts, fmt.Sprintf("%s %.1fs", phase.name, phase.took.Seconds()))
+		}
+	}
+	return fmt.Sprintf("%s; %.1fs together", strings.Join(parts, ", "), total.Seconds())
+}

@@ -1,0 +1,131 @@
+// Package predict is the verb that asks a deployed model.
+package predict
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/spf13/cobra"
+	"k8s.io/cli-runtime/pkg/genericiooptions"
+
+	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/cmd/internal/args"
+	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/cmd/internal/ui"
+	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/deployments"
+	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/failure"
+)
+
+// Flags is what the user typed.
+type Flags struct {
+	File    string
+	Input   string
+	Via     string
+	Timeout time.Duration
+}
+
+// NewCommand makes the command.
+func NewCommand(getter deployments.Getter, streams genericiooptions.IOStreams, talk *ui.Progress) *cobra.Command {
+	flags := Flags{Via: deployments.ViaGateway, Timeout: 2 * time.Minute}
+	command := &cobra.Command{
+		Use:   "predict NAME (-f FILE | --input JSON)",
+		Short: "Send a request to a deployed model and print the answer",
+		Long: `Send a request to a deployed model and print the answer.
+
+The request is what MLflow's /invocations takes. It goes through the API server to Knative's
+gateway, so it works wherever kubectl works; '--via url' sends it to the deployment's own URL.
+A model that is scaled to zero starts first.`,
+		Example: `  kubectl mlflow predict iris --input '{"inputs": [[5.1, 3.5, 1.4, 0.2]]}'
+  kubectl mlflow predict iris -f request.json
+  generate-requests | kubectl mlflow predict iris -f -`,
+		Args: args.Exactly("NAME"),
+		RunE: func(c *cobra.Command, args []string) error {
+			o, err := flags.ToOptions(args[0], streams.In)
+			if err != nil {
+				return err
+			}
+			o.Client, o.Out = deployments.New(getter, talk), streams.Out
+			return o.Run(c.Context())
+		},
+	}
+	command.Flags().StringVarP(&flags.File, "filename", "f", flags.File, "File with the request; - is standard input; a name that ends with .csv is sent as text/csv")
+	command.Flags().StringVar(&flags.Input, "input", flags.Input, "The request itself, as JSON")
+	command.Flags().StringVar(&flags.Via, "via", flags.Via, "The way to the model: "+deployments.ViaGateway+" or "+deployments.ViaURL)
+	command.Flags().DurationVar(&flags.Timeout, "timeout", flags.Timeout, "How long the answer may take")
+	return command
+}
+
+// ToOptions reads the request.
+func (f *Flags) ToOptions(name string, in io.Reader) (*Options, error) {
+	if f.Via != deployments.ViaGateway && f.Via != deployments.ViaURL {
+		return nil, &failure.Error{Class: failure.Invalid, Reason: "UnknownWay", Object: "--via",
+			Message: fmt.Sprintf("%q is no way to a model", f.Via), Hint: "use " + deployments.ViaGateway + " or " + deployments.ViaURL}
+	}
+	if err := args.Positive("--timeout", f.Timeout); err != nil {
+		return nil, err
+	}
+	o := &Options{Timeout: f.Timeout, Prediction: deployments.Prediction{Name: name, Via: f.Via, ContentType: "application/json"}}
+	source, err := f.read(o, in)
+	if err != nil {
+		return nil, err
+	}
+	if o.Prediction.ContentType == "application/json" && !json.Valid(o.Prediction.Body) {
+		var value any
+		return nil, &failure.Error{Class: failure.Invalid, Reason: "NotJSON", Object: source,
+			Message: "the request is not JSON", Hint: `MLflow takes {"inputs": …} or {"dataframe_split": …}`, Err: json.Unmarshal(o.Prediction.Body, &value)}
+	}
+	return o, nil
+}
+
+// read fills in the body and returns the name of where it comes from.
+func (f *Flags) read(o *Options, in io.Reader) (source string, err error) {
+	switch {
+	case f.File != "" && f.Input != "":
+		return "", &failure.Error{Class: failure.Invalid, Reason: "TwoInputs", Message: "both -f and --input are given", Hint: "give one of them"}
+	case f.Input != "":
+		source, o.Prediction.Body = "--input", []byte(f.Input)
+	case f.File == "-":
+		source = "standard input"
+		o.Prediction.Body, err = io.ReadAll(in)
+	case f.File != "":
+		source = f.File
+		o.Prediction.Body, err = os.ReadFile(f.File)
+		if filepath.Ext(f.File) == ".csv" {
+			o.Prediction.ContentType = "text/csv"
+		}
+	default:
+		return "", &failure.Error{Class: failure.Invalid, Reason: "NoInput", Message: "there is no request to send",
+			Hint: "give it with -f FILE, with -f - from standard input, or with --input JSON"}
+	}
+	if err != nil {
+		return "", &failure.Error{Class: failure.Invalid, Reason: "UnreadableInput", Message: "cannot read the request", Hint: "check the name after -f", Err: err}
+	}
+	return source, nil
+}
+
+// Client is the part of deployments.Client that this verb needs.
+type Client interface {
+	Predict(ctx context.Context, p deployments.Prediction) ([]byte, error)
+}
+
+// Options is what the verb needs.
+type Options struct {
+	Client     Client
+	Prediction deployments.Prediction
+	Timeout    time.Duration
+	Out        io.Writer
+}
+
+// Run asks the model and prints its answer.
+func (o *Options) Run(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, o.Timeout)
+	defer cancel()
+	answer, err := o.Client.Predict(ctx, o.Prediction)
+	if err != nil {
+		return err
+	}
+	return ui.Data(o.Out, answer)
+}
