@@ -135,7 +135,9 @@ func hasCause(s metav1.Status, t metav1.CauseType) bool {
 }
 
 // writes tells the verbs that pass admission, which is asked after RBAC.
-func writes(verb string) bool { return slices.Contains([]string{"create", "update", "patch", "delete"}, verb) }
+func writes(verb string) bool {
+	return slices.Contains([]string{"create", "update", "patch", "delete"}, verb)
+}
 
 func terminating(s metav1.Status) bool {
 	return hasCause(s, "NamespaceTerminating") || strings.Contains(s.Message, "because it is being terminated")
