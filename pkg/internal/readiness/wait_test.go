@@ -1,0 +1,302 @@
+package readiness
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/fluxcd/cli-utils/pkg/kstatus/status"
+	appsv1 "k8s.io/api/apps/v1"
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/labels"
+
+	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/failure"
+	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/cluster"
+)
+
+// wait plays a film with ten minutes' time, and tells how long it took.
+func wait(t *testing.T, f Observer, targets ...Target) (took time.Duration, said []string, err error) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
+	defer cancel()
+	began, n := time.Now(), &notes{}
+	err = Wait(ctx, f, targets, n)
+	return time.Since(began), n.texts, err
+}
+
+func TestWaitReturnsWhenAllIsCurrent(t *testing.T) {
+	mlflow, postgres := target("apps", "Deployment", "mlflow"), target("apps", "StatefulSet", "postgres")
+	for _, tc := range []struct {
+		name    string
+		targets []Target
+		moments []moment
+		took    time.Duration
+		said    string
+	}{
+		{"nothing to wait for", nil, nil, 0, ""},
+		{"from the first list", []Target{mlflow, postgres}, []moment{show(0, deployment(t, "mlflow", 1), statefulSet(t, "postgres", 1))}, 0, ""},
+		{
+			"step by step", []Target{mlflow, postgres},
+			[]moment{
+				show(0),
+				show(2*time.Second, deployment(t, "mlflow", 0)),
+				show(4*time.Second, deployment(t, "mlflow", 0), statefulSet(t, "postgres", 0)),
+				show(9*time.Second, deployment(t, "mlflow", 0), statefulSet(t, "postgres", 1)),
+				show(12*time.Second, deployment(t, "mlflow", 1), statefulSet(t, "postgres", 1)),
+			},
+			12 * time.Second,
+			"deployment.apps/mlflow: not created yet (and 1 more)|deployment.apps/mlflow: Available: 0/1 (and 1 more)|deployment.apps/mlflow: Available: 0/1",
+		},
+		{
+			"a claim without a consumer is not waited for", []Target{target("", "PersistentVolumeClaim", "data")},
+			[]moment{
+				show(0, claim(t, "Pending", nil)),
+				show(time.Second, claim(t, "Pending", nil), warning(t, claim(t, "Pending", nil), "WaitForFirstConsumer", "waiting for first consumer", 1)),
+			},
+			time.Second, "persistentvolumeclaim/data: PVC is not Bound. phase: Pending",
+		},
+		{
+			"a claim with a consumer is", []Target{target("", "PersistentVolumeClaim", "data")},
+			[]moment{
+				show(0, claim(t, "Pending", map[string]string{"volume.kubernetes.io/selected-node": "n"}), warning(t, claim(t, "Pending", nil), "WaitForFirstConsumer", "waiting for first consumer", 1)),
+				show(time.Second, claim(t, "Bound", nil)),
+			},
+			time.Second, "persistentvolumeclaim/data: PVC is not Bound. phase: Pending; WaitForFirstConsumer: waiting for first consumer",
+		},
+		{
+			"a Job that runs is not ready", []Target{target("batch", "Job", "migration")},
+			[]moment{show(0, job(t, "migration", "", "")), show(time.Second, job(t, "migration", batchv1.JobComplete, ""))},
+			time.Second, "job.batch/migration: running: 1 active, 0 failed",
+		},
+		{
+			"a status of the spec before is not believed", []Target{mlflow},
+			[]moment{
+				show(0, deployment(t, "mlflow", 1, func(d *appsv1.Deployment) { d.Generation = 2 })),
+				show(time.Second, deployment(t, "mlflow", 1, func(d *appsv1.Deployment) { d.Status = appsv1.DeploymentStatus{} })),
+				show(2*time.Second, deployment(t, "mlflow", 1)),
+			},
+			2 * time.Second, "deployment.apps/mlflow: Deployment generation is 2, but latest observed generation is 1|deployment.apps/mlflow: its controller has not seen it yet",
+		},
+		{
+			"a slow rollout goes on", []Target{mlflow},
+			[]moment{
+				show(0, deployment(t, "mlflow", 0, func(d *appsv1.Deployment) {
+					d.Status.Conditions = []appsv1.DeploymentCondition{{Type: appsv1.DeploymentProgressing, Status: corev1.ConditionFalse, Reason: "ProgressDeadlineExceeded"}}
+				})),
+				show(time.Second, deployment(t, "mlflow", 1)),
+			},
+			time.Second, "deployment.apps/mlflow: the rollout takes longer than spec.progressDeadlineSeconds",
+		},
+		{
+			"two restarts for a late database are no loop", []Target{mlflow},
+			[]moment{
+				show(0, deployment(t, "mlflow", 0), pod(t, "mlflow", container(waits("CrashLoopBackOff", ""), 2, exit(1, "Error")))),
+				show(time.Minute, deployment(t, "mlflow", 1)),
+			},
+			time.Minute, "deployment.apps/mlflow: pod/mlflow-pod: container main: it ended with exit code 1 and is started again",
+		},
+		{
+			"a Secret that comes late is no failure", []Target{mlflow},
+			[]moment{
+				show(0, deployment(t, "mlflow", 0), pod(t, "mlflow", container(waits("CreateContainerConfigError", `secret "s" not found`), 0, nil))),
+				show(15*time.Second, deployment(t, "mlflow", 0), pod(t, "mlflow", container(runs(), 0, nil))),
+				show(16*time.Second, deployment(t, "mlflow", 0), pod(t, "mlflow", container(waits("CreateContainerConfigError", `secret "t" not found`), 0, nil))),
+				show(31*time.Second, deployment(t, "mlflow", 1)),
+			},
+			31 * time.Second, `deployment.apps/mlflow: pod/mlflow-pod: container main: secret "s" not found|deployment.apps/mlflow: pod/mlflow-pod: container main: running, not ready yet|` +
+				`deployment.apps/mlflow: pod/mlflow-pod: container main: secret "t" not found`,
+		},
+		{
+			"pods of an older ReplicaSet, and pods on their way out, are not looked at", []Target{mlflow},
+			[]moment{
+				show(0, deployment(t, "mlflow", 0), replicaSet(t, "mlflow-old", "1"),
+					pod(t, "mlflow", crashing(), ownedBy("mlflow-old")),
+					pod(t, "mlflow", crashing(), func(p *corev1.Pod) { p.Name, p.UID, p.DeletionTimestamp = "leaving", "x", new(metav1.Now()) })),
+				show(time.Second, deployment(t, "mlflow", 1)),
+			},
+			time.Second, "deployment.apps/mlflow: Available: 0/1",
+		},
+		{
+			"pods of the spec before are not looked at", []Target{mlflow},
+			[]moment{
+				show(0, deployment(t, "mlflow", 0, func(d *appsv1.Deployment) { d.Generation = 2 }), pod(t, "mlflow", crashing())),
+				show(time.Second, deployment(t, "mlflow", 1)),
+			},
+			time.Second, "deployment.apps/mlflow: Deployment generation is 2, but latest observed generation is 1",
+		},
+		{
+			"a FailedCreate from before the wait is over", []Target{postgresSet()},
+			[]moment{
+				show(0, statefulSet(t, "postgres", 0), warning(t, statefulSet(t, "postgres", 0), "FailedCreate", "exceeded quota: q", 1)),
+				show(time.Minute, statefulSet(t, "postgres", 1)),
+			},
+			time.Minute, "statefulset.apps/postgres: Replicas: 0/1; FailedCreate: exceeded quota: q",
+		},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				took, said, err := wait(t, &film{moments: tc.moments}, tc.targets...)
+				if err != nil || took != tc.took {
+					t.Errorf("took %s, %v; want %s", took, err, tc.took)
+				}
+				if got := strings.Join(said, "|"); got != tc.said {
+					t.Errorf("said %s\nwant %s", got, tc.said)
+				}
+			})
+		})
+	}
+}
+
+func postgresSet() Target { return target("apps", "StatefulSet", "postgres") }
+
+func crashing() func(*corev1.Pod) {
+	return container(waits("CrashLoopBackOff", ""), 5, exit(1, "Error"))
+}
+
+func ownedBy(set string) func(*corev1.Pod) {
+	return func(p *corev1.Pod) {
+		p.OwnerReferences = []metav1.OwnerReference{{APIVersion: "apps/v1", Kind: "ReplicaSet", Name: set, Controller: new(true)}}
+	}
+}
+
+func replicaSet(t *testing.T, name, rev string) *unstructured.Unstructured {
+	t.Helper()
+	s := &appsv1.ReplicaSet{ObjectMeta: meta(name)}
+	s.Annotations = map[string]string{revision: rev}
+	return untyped(t, replicaSetKind(), s)
+}
+
+func claim(t *testing.T, phase corev1.PersistentVolumeClaimPhase, annotations map[string]string) *unstructured.Unstructured {
+	t.Helper()
+	c := &corev1.PersistentVolumeClaim{ObjectMeta: meta("data")}
+	c.Annotations = annotations
+	c.Status.Phase = phase
+	return untyped(t, corev1.SchemeGroupVersion.WithKind("PersistentVolumeClaim"), c)
+}
+
+func TestWaitThatTimesOutNamesEachTargetAndWhy(t *testing.T) {
+	ready := func(p *corev1.Pod) {
+		p.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue}}
+	}
+	running := pod(t, "mlflow", container(runs(), 0, nil))
+	synctest.Test(t, func(t *testing.T) {
+		f := &film{
+			moments: []moment{show(0,
+				deployment(t, "mlflow", 0), running, pod(t, "mlflow", ready, func(p *corev1.Pod) { p.Name, p.UID = "fine", "y" }),
+				warning(t, running, "Unhealthy", "Readiness probe failed: HTTP probe failed with statuscode: 403", 1),
+				deployment(t, "done", 1))},
+			tail: func(pod, container string, previous bool) ([]string, error) {
+				if pod != "pod/mlflow-pod" || container != "main" || previous {
+					return nil, errors.New("the wrong log")
+				}
+				return []string{"Uvicorn running"}, nil
+			},
+		}
+		took, _, err := wait(t, f, target("apps", "Deployment", "mlflow"), target("apps", "Deployment", "done"), postgresSet())
+		if took != 10*time.Minute || !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("took %s, %v", took, err)
+		}
+		wantFailure(t, err, failure.TimedOut, "NotReadyInTime", "",
+			"not ready in time: deployment.apps/mlflow (pod/mlflow-pod: container main: Readiness probe failed: HTTP probe failed with statuscode: 403), statefulset.apps/postgres (not created yet)",
+			"pod/mlflow-pod: Unhealthy: Readiness probe failed", "  Uvicorn running")
+	})
+}
+
+func TestWaitThatSeesNothingTimesOut(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, _, err := wait(t, &film{}, postgresSet())
+		wantFailure(t, err, failure.TimedOut, "NotReadyInTime", "", "before the cluster told of statefulset.apps/postgres")
+	})
+}
+
+func TestUnschedulableIsToldAndNeverFatal(t *testing.T) {
+	stuck := pod(t, "mlflow", func(p *corev1.Pod) {
+		p.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodScheduled, Status: corev1.ConditionFalse, Reason: corev1.PodReasonUnschedulable, Message: "0/1 nodes are available: 1 Insufficient cpu."}}
+	})
+	synctest.Test(t, func(t *testing.T) {
+		took, said, err := wait(t, &film{moments: []moment{show(0, deployment(t, "mlflow", 0), stuck)}}, target("apps", "Deployment", "mlflow"))
+		if took != 10*time.Minute || len(said) != 1 {
+			t.Errorf("took %s, said %q", took, said)
+		}
+		wantFailure(t, err, failure.TimedOut, "NotReadyInTime", "deployment.apps/mlflow", "no node takes it: 0/1 nodes are available: 1 Insufficient cpu.")
+	})
+}
+
+func TestWaitThatIsCancelledIsNoFailureOfTheTargets(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		time.AfterFunc(3*time.Second, cancel)
+		began := time.Now()
+		err := Wait(ctx, &film{moments: []moment{show(0, deployment(t, "mlflow", 0))}}, []Target{target("apps", "Deployment", "mlflow")}, &notes{})
+		if !errors.Is(err, context.Canceled) || failure.ClassOf(err) != "" || time.Since(began) != 3*time.Second {
+			t.Errorf("after %s: %v", time.Since(began), err)
+		}
+	})
+}
+
+// blind is an Observer that may not look.
+type blind struct{ err error }
+
+func (b *blind) Observe(context.Context, []cluster.Query, func([]*unstructured.Unstructured) (bool, error)) error {
+	return b.err
+}
+
+func (b *blind) Tail(context.Context, cluster.Ref, string, bool, int) ([]string, error) {
+	return nil, b.err
+}
+
+func TestWaitReturnsTheObserversError(t *testing.T) {
+	forbidden := &failure.Error{Class: failure.Forbidden, Reason: "Forbidden"}
+	synctest.Test(t, func(t *testing.T) {
+		if _, _, err := wait(t, &blind{forbidden}, postgresSet()); !errors.Is(err, forbidden) {
+			t.Errorf("err = %v", err)
+		}
+	})
+}
+
+func TestATargetMayJudgeItself(t *testing.T) {
+	rev := &unstructured.Unstructured{Object: map[string]any{"apiVersion": "v1", "kind": "Revision", "metadata": map[string]any{"name": "iris-1", "namespace": "ml", "uid": "r"}}}
+	answers := target("", "Revision", "iris-1")
+	answers.Pods = labels.SelectorFromSet(labels.Set{"app": "iris"})
+	result := inProgress("Deploying")
+	answers.Status = func(*unstructured.Unstructured) (*status.Result, error) { return result, nil }
+	hopeless := pod(t, "iris", container(waits("InvalidImageName", `couldn't parse image name "UPPER"`), 0, nil))
+
+	t.Run("its pods are looked at", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			f := &film{moments: []moment{show(0, rev), show(time.Second, rev, hopeless)}}
+			took, _, err := wait(t, f, answers)
+			if took != time.Second {
+				t.Errorf("took %s", took)
+			}
+			wantFailure(t, err, failure.Diagnosed, "InvalidImageName", "pod/iris-pod", "couldn't parse image name")
+			for _, q := range f.asked {
+				if q.Kind == "Pod" && (q.Selector == nil || q.Selector.String() != "app=iris" || !q.Optional) {
+					t.Errorf("pods are asked for with %+v", q)
+				}
+			}
+		})
+	})
+	t.Run("its failure is the end", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			result = failed("ContainerMissing", "no such manifest")
+			_, _, err := wait(t, &film{moments: []moment{show(0, rev)}}, answers)
+			wantFailure(t, err, failure.Diagnosed, "RevisionFailed", "revision/iris-1", "ContainerMissing: no such manifest")
+		})
+	})
+	t.Run("its error is the wait's", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			broken := errors.New("broken")
+			answers.Status = func(*unstructured.Unstructured) (*status.Result, error) { return nil, broken }
+			if _, _, err := wait(t, &film{moments: []moment{show(0, rev)}}, answers); !errors.Is(err, broken) {
+				t.Errorf("err = %v", err)
+			}
+		})
+	})
+}
