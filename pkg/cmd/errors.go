@@ -13,7 +13,6 @@ import (
 	"github.com/spf13/cobra"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
-	"k8s.io/client-go/rest"
 
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/cmd/internal/ui"
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/failure"
@@ -36,7 +35,6 @@ type outcome struct {
 	command *cobra.Command
 	args    []string // as they were typed
 	err     error
-	server  func() string // URL of the API server, "" where it is not known
 }
 
 // report prints what went wrong, if anything did, and returns the exit code.
@@ -53,7 +51,7 @@ func report(ctx context.Context, o outcome, w io.Writer) int {
 	}
 	code := exitDone
 	for _, err := range split(o.err) {
-		f, c := explain(err, o.server)
+		f, c := explain(err)
 		ui.PrintFailure(w, f)
 		if code == exitDone {
 			code = c
@@ -79,11 +77,11 @@ func split(err error) []error {
 }
 
 // explain turns an error into what a person reads, and into the exit code.
-func explain(err error, server func() string) (ui.Failure, int) {
+func explain(err error) (ui.Failure, int) {
 	if usage, ok := errors.AsType[*usageError](err); ok {
 		return ui.Failure{Message: usage.Error(), See: usage.command.CommandPath()}, exitInvalid
 	}
-	f, code := cause(err, server)
+	f, code := cause(err)
 	if known, ok := errors.AsType[*failure.Error](err); ok {
 		f.Evidence = known.Evidence
 		if known.Hint != "" {
@@ -114,8 +112,8 @@ func exitCode(c failure.Class) int {
 	}
 }
 
-// cause makes the errors of others readable: the API server's answers, and the network's.
-func cause(err error, server func() string) (ui.Failure, int) {
+// cause makes readable what no room has classed: the API server's answers, and the network's failures.
+func cause(err error) (ui.Failure, int) {
 	f := ui.Failure{Message: err.Error()}
 	if answer := apierrors.APIStatus(nil); errors.As(err, &answer) {
 		hint, code := apiAnswer(answer.Status().Code)
@@ -126,18 +124,14 @@ func cause(err error, server func() string) (ui.Failure, int) {
 		f.Hint = "the cluster does not serve this API; `kubectl api-resources` lists those it has"
 		return f, exitFailed
 	}
-	if failed, ok := errors.AsType[*url.Error](err); ok && !errors.Is(err, context.Canceled) {
-		address := endpoint(failed.URL)
-		f.Message = strings.Replace(f.Message, failed.Error(), "cannot reach "+address+": "+networkReason(failed.Err), 1)
-		f.Hint = "check the address, the network, and HTTPS_PROXY and NO_PROXY"
-		if address == endpoint(server()) {
-			f.Hint = "is the cluster up, and is it the one you mean? `kubectl config get-contexts` shows the contexts, --context chooses one"
-		}
-		return f, exitFailed
-	}
 	if errors.Is(err, context.DeadlineExceeded) {
 		f.Hint = "give it longer with --timeout, or run the same command again"
 		return f, exitTimedOut
+	}
+	if failed, ok := errors.AsType[*url.Error](err); ok {
+		f.Message = strings.Replace(f.Message, failed.Error(), "cannot reach "+endpoint(failed.URL)+": "+networkReason(failed.Err), 1)
+		f.Hint = "check the address, the network, and HTTPS_PROXY and NO_PROXY"
+		return f, exitFailed
 	}
 	return f, exitFailed
 }
@@ -178,15 +172,4 @@ func endpoint(raw string) string {
 		return raw
 	}
 	return u.Scheme + "://" + u.Host
-}
-
-// server finds the API server's URL when it is asked, and not before.
-func server(getter interface{ ToRESTConfig() (*rest.Config, error) }) func() string {
-	return func() string {
-		c, err := getter.ToRESTConfig()
-		if err != nil {
-			return ""
-		}
-		return c.Host
-	}
 }

@@ -40,7 +40,7 @@ func Main(ctx context.Context, build string, args []string, streams genericioopt
 	root.SetArgs(args)
 	command, err := root.ExecuteContextC(ctx)
 	talk.Close()
-	return report(ctx, outcome{command: command, args: args, err: err, server: server(config)}, streams.ErrOut)
+	return report(ctx, outcome{command: command, args: args, err: err}, streams.ErrOut)
 }
 
 // NewCommand is the tree of all commands, for those who print its documentation.
@@ -55,7 +55,6 @@ func newCommand(config *genericclioptions.ConfigFlags, build string, streams gen
 		c.WarningHandlerWithContext = warnings
 		return c
 	}
-	getter := &getter{config}
 
 	root := &cobra.Command{
 		Use:   "kubectl-mlflow",
@@ -82,6 +81,7 @@ cluster. deploy makes an image of a model version and a Knative Service of the i
 	root.SetErr(streams.ErrOut)
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error { return &usageError{c, err} })
 	root.CompletionOptions.HiddenDefaultCmd = true
+	root.SetHelpCommand(newHelp())
 	config.AddFlags(root.PersistentFlags())
 
 	root.AddGroup(&cobra.Group{ID: "server", Title: "MLflow on the cluster:"}, &cobra.Group{ID: "models", Title: "Models:"})
@@ -92,15 +92,15 @@ cluster. deploy makes an image of a model version and a Knative Service of the i
 		}
 	}
 	add("server",
-		install.NewCommand(getter, streams, talk),
-		wait.NewCommand(getter, talk),
-		portforward.NewCommand(getter, streams, talk),
-		uninstall.NewCommand(getter, streams, talk),
+		install.NewCommand(config, streams, talk),
+		wait.NewCommand(config, talk),
+		portforward.NewCommand(config, streams, talk),
+		uninstall.NewCommand(config, streams, talk),
 	)
 	add("models",
-		deploy.NewCommand(getter, streams, talk, os.Getenv),
-		predict.NewCommand(getter, streams, talk),
-		deployments.NewCommand(getter, streams, talk, helpOrUnknown),
+		deploy.NewCommand(config, streams, talk, os.Getenv),
+		predict.NewCommand(config, streams, talk),
+		deployments.NewCommand(config, streams, talk, helpOrUnknown),
 	)
 	add("", version.NewCommand(build, streams))
 	argumentErrorsAreUsageErrors(root)
@@ -118,6 +118,25 @@ func helpOrUnknown(c *cobra.Command, args []string) error {
 		message += fmt.Sprintf("; did you mean %s?", strings.Join(near, " or "))
 	}
 	return &usageError{c, fmt.Errorf("%s", message)}
+}
+
+// newHelp is cobra's help command, but one that fails where there is nothing to help with.
+func newHelp() *cobra.Command {
+	return &cobra.Command{
+		Use:   "help [COMMAND]",
+		Short: "Help about any command",
+		Args:  cobra.ArbitraryArgs,
+		RunE: func(c *cobra.Command, args []string) error {
+			target, rest, err := c.Root().Find(args)
+			if err != nil {
+				return &usageError{c.Root(), err}
+			}
+			if len(rest) > 0 {
+				return helpOrUnknown(target, rest)
+			}
+			return target.Help()
+		},
+	}
 }
 
 // argumentErrorsAreUsageErrors wraps the Args of c and of all commands below it.
