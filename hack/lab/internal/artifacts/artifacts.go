@@ -4,7 +4,7 @@ package artifacts
 
 import (
 	"context"
-	"errors"
+	"path/filepath"
 	"time"
 )
 
@@ -15,7 +15,7 @@ type Profile string
 const (
 	// API is etcd, kube-apiserver and kubectl: no root needed.
 	API Profile = "api"
-	// Full is a node that runs pods, with Knative and the stand-in images.
+	// Full is a node that runs pods, with Knative and the stand-in images. It installs Debian packages, so it needs root.
 	Full Profile = "full"
 )
 
@@ -26,7 +26,8 @@ type Set struct {
 	Bin string
 	// CNI holds the CNI plugins. Empty with API, like all that follow but Key.
 	CNI string
-	// Registry is the storage folder of docker-registry (filesystem rootdirectory). It already holds every stand-in image.
+	// Registry is the storage folder of docker-registry (filesystem rootdirectory). It already holds every stand-in image,
+	// under repositories of the images' full names. Users' images may go there too: nothing here removes them but Clean.
 	Registry string
 	// Manifests holds knative-crds.yaml, knative-serving.yaml, kourier.yaml and local-path.yaml, with images under the names the stand-ins have.
 	Manifests string
@@ -39,8 +40,33 @@ type Reporter interface {
 	Step(name string, usual time.Duration) (done func(err error))
 }
 
-// Ensure builds what is missing of a profile's set under the cache folder.
-// A step that fails names its log and shows the end of it.
+// Ensure builds what is missing of a profile's set under the cache folder. A second call with the same recipes builds nothing.
+// Of several runs on one cache folder one builds and the others wait. A step that fails returns a *StepError,
+// which names its log and shows the end of it.
 func Ensure(ctx context.Context, cache string, p Profile, r Reporter) (Set, error) {
-	return Set{}, errors.New("being written")
+	s, unlock, err := open(ctx, cache, r)
+	if err != nil {
+		return Set{}, err
+	}
+	defer unlock()
+	src, err := findCheckout()
+	if err != nil {
+		return Set{}, err
+	}
+	if p == API {
+		return ensureAPI(ctx, s, src)
+	}
+	return ensureFull(ctx, s, src)
+}
+
+func ensureAPI(ctx context.Context, s *store, src checkout) (Set, error) {
+	programs, err := src.build(ctx, s, apiPrograms())
+	if err != nil {
+		return Set{}, err
+	}
+	bin, err := s.link(ctx, "bin-api", programs)
+	if err != nil {
+		return Set{}, err
+	}
+	return Set{Bin: bin, Key: keyOf(filepath.Base(bin))}, nil
 }

@@ -1,0 +1,84 @@
+package artifacts
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/kubectl-mlflow/kubectl-mlflow/hack/lab/internal/images"
+)
+
+// registry returns a registry's storage folder with all images of the list.
+func (s *store) registry(ctx context.Context, list []images.Image, trees map[string]images.Tree, programs []string) (string, error) {
+	layered, recipe, err := s.layered(ctx, list, trees, programs)
+	if err != nil {
+		return "", err
+	}
+	st := step{name: fmt.Sprintf("put %d images into the registry's storage", len(list)), usual: 10 * time.Second}
+	return s.ensure(ctx, st, "registry", keyOf(recipe...), func(ctx context.Context, folder string) error {
+		storage := images.NewStorage(folder)
+		stored := map[images.Tree]images.Layer{}
+		for _, image := range layered {
+			var layers []images.Layer
+			for _, tree := range image.trees {
+				layer, ok := stored[tree]
+				if !ok {
+					if layer, err = storage.Put(tree); err != nil {
+						return err
+					}
+					stored[tree] = layer
+				}
+				layers = append(layers, layer)
+			}
+			if err := storage.Tag(image.Image, layers); err != nil {
+				return err
+			}
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+type layeredImage struct {
+	images.Image
+	trees []images.Tree
+}
+
+// layered finds the trees of every image, and all that decides what the registry will hold.
+func (s *store) layered(ctx context.Context, list []images.Image, trees map[string]images.Tree, programs []string) ([]layeredImage, []string, error) {
+	recipe := []string{"uncompressed layers, 1"}
+	var all []layeredImage
+	for _, image := range list {
+		layered := layeredImage{Image: image}
+		for _, name := range image.Layers {
+			layered.trees = append(layered.trees, trees[name])
+		}
+		if image.Program != nil {
+			at := slices.IndexFunc(programs, func(binary string) bool { return filepath.Base(binary) == image.Program.Name })
+			if at < 0 {
+				return nil, nil, fmt.Errorf("images.yaml, %s: no program %q is compiled for pods", image.Name, image.Program.Name)
+			}
+			tree, err := s.programTree(ctx, programs[at], image.Program.Path)
+			if err != nil {
+				return nil, nil, err
+			}
+			layered.trees = append(layered.trees, tree)
+		}
+		config, err := json.Marshal(image)
+		if err != nil {
+			return nil, nil, err
+		}
+		recipe = append(recipe, string(config))
+		for _, tree := range layered.trees {
+			recipe = append(recipe, strings.TrimPrefix(tree.Folder, s.root))
+		}
+		all = append(all, layered)
+	}
+	return all, recipe, nil
+}

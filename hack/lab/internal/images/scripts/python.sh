@@ -1,0 +1,15 @@
+# python.sh BELOW OUT UV CACHE REQUIREMENT...
+below=$1 out=$2 uv=$3 cache=$4
+shift 4
+copy "$below" "$out"
+add_packages "$out" python3.11
+for name in python python3 python3.11; do
+  ln -s /usr/bin/python3.11 "$out/usr/local/bin/$name"
+done
+# In the original the interpreter is the image's own, and so are its packages.
+rm "$out/usr/lib/python3.11/EXTERNALLY-MANAGED"
+# Debian looks in dist-packages, the original in site-packages: one folder, and files in either are found.
+rm -rf "$out/usr/local/lib/python3.11/dist-packages"
+mkdir -p "$out/usr/local/lib/python3.11/site-packages"
+ln -s site-packages "$out/usr/local/lib/python3.11/dist-packages"
+python_packages "$out" "$uv" "$cache" "$@"

@@ -1,0 +1,161 @@
+package images
+
+import (
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"os"
+	"path/filepath"
+	"runtime"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/types"
+)
+
+// Storage is the storage folder of a registry (distribution's filesystem driver, rootdirectory), written without the registry:
+// blobs lie under their digests, and repositories are folders of links to them.
+// See https://distribution.github.io/distribution/storage-drivers/ and registry/storage/paths.go there.
+type Storage struct {
+	root string
+}
+
+// NewStorage is the storage in a folder.
+func NewStorage(folder string) Storage {
+	return Storage{root: filepath.Join(folder, "docker", "registry", "v2")}
+}
+
+// Layer is a layer that the storage holds. It is not compressed: the registry is on the same machine as those who pull.
+type Layer struct {
+	digest v1.Hash
+	size   int64
+}
+
+// Put stores a tree's layer.
+func (s Storage) Put(t Tree) (Layer, error) {
+	return s.blob(t.write)
+}
+
+// blob stores what write writes, under the digest it turns out to have.
+func (s Storage) blob(write func(io.Writer) error) (l Layer, err error) {
+	blobs := filepath.Join(s.root, "blobs", "sha256")
+	if err := os.MkdirAll(blobs, 0o755); err != nil { //nolint:gosec // public images
+		return Layer{}, err
+	}
+	file, err := os.CreateTemp(blobs, ".new-")
+	if err != nil {
+		return Layer{}, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, os.RemoveAll(file.Name()))
+		}
+	}()
+	meter := &meter{hash: sha256.New()}
+	if err := errors.Join(write(io.MultiWriter(file, meter)), file.Chmod(0o644), file.Close()); err != nil {
+		return Layer{}, err
+	}
+	l = Layer{digest: v1.Hash{Algorithm: "sha256", Hex: fmt.Sprintf("%x", meter.hash.Sum(nil))}, size: meter.size}
+	folder := filepath.Join(blobs, l.digest.Hex[:2], l.digest.Hex)
+	if err := os.MkdirAll(folder, 0o755); err != nil { //nolint:gosec // public images
+		return Layer{}, err
+	}
+	return l, os.Rename(file.Name(), filepath.Join(folder, "data"))
+}
+
+type meter struct {
+	hash hash.Hash
+	size int64
+}
+
+func (m *meter) Write(p []byte) (int, error) {
+	m.size += int64(len(p))
+	return m.hash.Write(p)
+}
+
+// Tag stores an image of layers, from the bottom, under its name.
+func (s Storage) Tag(image Image, layers []Layer) error {
+	repository, tag, err := image.reference()
+	if err != nil {
+		return err
+	}
+	manifest, config, err := s.manifest(image, layers)
+	if err != nil {
+		return fmt.Errorf("image %s: %w", image.Name, err)
+	}
+	folder := filepath.Join(s.root, "repositories", filepath.FromSlash(repository))
+	links := map[string]v1.Hash{
+		filepath.Join("_manifests", "revisions", "sha256", manifest.Hex):          manifest,
+		filepath.Join("_manifests", "tags", tag, "current"):                       manifest,
+		filepath.Join("_manifests", "tags", tag, "index", "sha256", manifest.Hex): manifest,
+		filepath.Join("_layers", "sha256", config.Hex):                            config,
+	}
+	for _, layer := range layers {
+		links[filepath.Join("_layers", "sha256", layer.digest.Hex)] = layer.digest
+	}
+	for place, digest := range links {
+		if err := link(filepath.Join(folder, place), digest); err != nil {
+			return fmt.Errorf("image %s: %w", image.Name, err)
+		}
+	}
+	return nil
+}
+
+func link(folder string, digest v1.Hash) error {
+	if err := os.MkdirAll(folder, 0o755); err != nil { //nolint:gosec // public images
+		return err
+	}
+	return os.WriteFile(filepath.Join(folder, "link"), []byte(digest.String()), 0o644) //nolint:gosec // public images
+}
+
+// manifest stores manifest and config and returns their digests.
+func (s Storage) manifest(image Image, layers []Layer) (manifest, config v1.Hash, err error) {
+	file := v1.ConfigFile{
+		Architecture: runtime.GOARCH,
+		OS:           "linux",
+		RootFS:       v1.RootFS{Type: "layers"},
+		Config: v1.Config{
+			User: image.Config.User, Env: image.Config.Env, Entrypoint: image.Config.Entrypoint, Cmd: image.Config.Cmd,
+			StopSignal: image.Config.StopSignal, ExposedPorts: set(image.Config.Ports), Volumes: set(image.Config.Volumes),
+		},
+	}
+	if file.Config.Entrypoint == nil && image.Program != nil {
+		file.Config.Entrypoint = []string{image.Program.Path}
+	}
+	m := v1.Manifest{SchemaVersion: 2, MediaType: types.OCIManifestSchema1}
+	for _, layer := range layers {
+		file.RootFS.DiffIDs = append(file.RootFS.DiffIDs, layer.digest)
+		m.Layers = append(m.Layers, v1.Descriptor{MediaType: types.OCIUncompressedLayer, Size: layer.size, Digest: layer.digest})
+	}
+	stored, err := s.json(file)
+	if err != nil {
+		return v1.Hash{}, v1.Hash{}, err
+	}
+	m.Config = v1.Descriptor{MediaType: types.OCIConfigJSON, Size: stored.size, Digest: stored.digest}
+	whole, err := s.json(m)
+	return whole.digest, stored.digest, err
+}
+
+func (s Storage) json(value any) (Layer, error) {
+	text, err := json.Marshal(value)
+	if err != nil {
+		return Layer{}, err
+	}
+	return s.blob(func(w io.Writer) error {
+		_, err := w.Write(text)
+		return err
+	})
+}
+
+func set(list []string) map[string]struct{} {
+	if len(list) == 0 {
+		return nil
+	}
+	m := make(map[string]struct{}, len(list))
+	for _, entry := range list {
+		m[entry] = struct{}{}
+	}
+	return m
+}
