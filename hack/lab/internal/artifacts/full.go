@@ -27,28 +27,28 @@ func ensureFull(ctx context.Context, s *store, src checkout) (Set, error) {
 	var manifests, debian string
 	var tools wheels
 	var trees map[string]images.Tree
-	work, ctx := errgroup.WithContext(ctx)
+	work, together := errgroup.WithContext(ctx)
 	work.Go(func() (err error) {
-		programs, err = src.build(ctx, s, all)
+		programs, err = src.build(together, s, all)
 		return err
 	})
 	work.Go(func() (err error) {
-		manifests, err = src.manifests(ctx, s, list)
+		manifests, err = src.manifests(together, s, list)
 		return err
 	})
 	work.Go(func() error {
 		// One after the other: they take apt's lock, and more at a time would only get in the compilers' way.
-		if err := s.hostPackages(ctx); err != nil {
+		if err := s.hostPackages(together); err != nil {
 			return err
 		}
 		var err error
-		if debian, err = s.debian(ctx); err != nil {
+		if debian, err = s.debian(together); err != nil {
 			return err
 		}
-		if tools, err = s.wheels(ctx); err != nil {
+		if tools, err = s.wheels(together); err != nil {
 			return err
 		}
-		trees, err = s.trees(ctx, list, tools)
+		trees, err = s.trees(together, list, tools)
 		return err
 	})
 	if err := work.Wait(); err != nil {
