@@ -65,7 +65,7 @@ func TestNoWayToTheClusterIsOneClearFailure(t *testing.T) {
 		{"credential plugin missing", write("plugin", strings.Replace(plugin, "http://", "https://", 1)), "", failure.Forbidden, "CredentialsUnavailable", "no-such-plugin-anywhere", "plugin"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			c := newTestClient(loadKubeconfig(tc.path, tc.context))
+			c := New(loadKubeconfig(tc.path, tc.context)) // with all its patience: none of these pass
 			began := time.Now()
 			_, err := c.Get(t.Context(), configMapRef("c"))
 			wantFailure(t, err, tc.class, tc.reason, tc.text)

@@ -25,6 +25,9 @@ const (
 
 func TestPodsThatWillNotComeUpAreDiagnosed(t *testing.T) {
 	tail := func(pod, container string, previous bool) ([]string, error) {
+		if pod != "pod/mlflow-pod" || container == "" {
+			return nil, errors.New("the wrong log")
+		}
 		if previous {
 			return []string{"Traceback", "KeyError: 'x'"}, nil
 		}
@@ -120,7 +123,7 @@ func TestPodsThatAreNotEvenCreated(t *testing.T) {
 		})
 	}
 	const quota = `pods "postgres-0" is forbidden: exceeded quota: small, requested: memory=1Gi`
-	set := statefulSet(t, "postgres", 0)
+	set := statefulSet(t, 0)
 	again := func(at time.Duration, version int) moment {
 		return show(at, set, warning(t, set, "FailedCreate", quota, version))
 	}
@@ -143,7 +146,7 @@ func TestPodsThatAreNotEvenCreated(t *testing.T) {
 			30 * time.Second, "", "", ""},
 		{"StatefulSet, quota, in the wait's own time", postgresSet(), []moment{again(0, 1), again(3*time.Second, 2), again(6*time.Second, 3)},
 			8 * time.Second, failure.Diagnosed, "QuotaExceeded", "exceeded quota: small"},
-		{"StatefulSet, quota that was raised", postgresSet(), []moment{show(0, set), again(time.Second, 2), show(4*time.Second, set, warning(t, set, "FailedCreate", quota, 2), succeeded), show(time.Minute, statefulSet(t, "postgres", 1))},
+		{"StatefulSet, quota that was raised", postgresSet(), []moment{show(0, set), again(time.Second, 2), show(4*time.Second, set, warning(t, set, "FailedCreate", quota, 2), succeeded), show(time.Minute, statefulSet(t, 1))},
 			time.Minute, "", "", ""},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -171,9 +174,9 @@ func TestAJobThatFailedShowsItsLastTry(t *testing.T) {
 			p.CreationTimestamp.Time = time.Unix(int64(60*minute), 0)
 		})
 	}
-	failed := job(t, "migration", batchv1.JobFailed, "BackoffLimitExceeded")
+	failed := job(t, batchv1.JobFailed, "BackoffLimitExceeded")
 	tail := func(pod, container string, previous bool) ([]string, error) {
-		if pod != "pod/second" || previous {
+		if pod != "pod/second" || container != "main" || previous {
 			return nil, errors.New("the wrong log: " + pod)
 		}
 		return []string{"alembic: can't connect"}, nil
@@ -207,8 +210,8 @@ func TestAJobThatFailedShowsItsLastTry(t *testing.T) {
 	t.Run("a try that failed is not the end", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			f := &film{moments: []moment{
-				show(0, job(t, "migration", "", ""), try("first", 1, corev1.ContainerState{Terminated: exit(137, "OOMKilled")})),
-				show(time.Minute, job(t, "migration", batchv1.JobComplete, "")),
+				show(0, job(t, "", ""), try("first", 1, corev1.ContainerState{Terminated: exit(137, "OOMKilled")})),
+				show(time.Minute, job(t, batchv1.JobComplete, "")),
 			}}
 			if took, _, err := wait(t, f, target("batch", "Job", "migration")); err != nil || took != time.Minute {
 				t.Errorf("took %s, %v", took, err)

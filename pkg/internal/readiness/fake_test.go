@@ -111,19 +111,21 @@ func deployment(t *testing.T, name string, ready int32, edit ...func(*appsv1.Dep
 	return untyped(t, appsv1.SchemeGroupVersion.WithKind("Deployment"), d)
 }
 
-func statefulSet(t *testing.T, name string, ready int32) *unstructured.Unstructured {
+// statefulSet is postgres.
+func statefulSet(t *testing.T, ready int32) *unstructured.Unstructured {
 	t.Helper()
-	s := &appsv1.StatefulSet{ObjectMeta: meta(name)}
+	s := &appsv1.StatefulSet{ObjectMeta: meta("postgres")}
 	s.Spec.Replicas = new(int32(1))
-	s.Spec.Selector = &metav1.LabelSelector{MatchLabels: map[string]string{"app": name}}
+	s.Spec.Selector = &metav1.LabelSelector{MatchLabels: map[string]string{"app": "postgres"}}
 	s.Status = appsv1.StatefulSetStatus{ObservedGeneration: 1, Replicas: ready, ReadyReplicas: ready, CurrentReplicas: ready}
 	return untyped(t, appsv1.SchemeGroupVersion.WithKind("StatefulSet"), s)
 }
 
-func job(t *testing.T, name string, condition batchv1.JobConditionType, reason string) *unstructured.Unstructured {
+// job is the migration.
+func job(t *testing.T, condition batchv1.JobConditionType, reason string) *unstructured.Unstructured {
 	t.Helper()
-	j := &batchv1.Job{ObjectMeta: meta(name)}
-	j.Spec.Selector = &metav1.LabelSelector{MatchLabels: map[string]string{"app": name}}
+	j := &batchv1.Job{ObjectMeta: meta("migration")}
+	j.Spec.Selector = &metav1.LabelSelector{MatchLabels: map[string]string{"app": "migration"}}
 	j.Status.Active = 1
 	if condition != "" {
 		j.Status.Conditions = []batchv1.JobCondition{{Type: condition, Status: corev1.ConditionTrue, Reason: reason, Message: "Job has reached the specified backoff limit"}}

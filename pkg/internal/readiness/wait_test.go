@@ -40,15 +40,15 @@ func TestWaitReturnsWhenAllIsCurrent(t *testing.T) {
 		said    string
 	}{
 		{"nothing to wait for", nil, nil, 0, ""},
-		{"from the first list", []Target{mlflow, postgres}, []moment{show(0, deployment(t, "mlflow", 1), statefulSet(t, "postgres", 1))}, 0, ""},
+		{"from the first list", []Target{mlflow, postgres}, []moment{show(0, deployment(t, "mlflow", 1), statefulSet(t, 1))}, 0, ""},
 		{
 			"step by step", []Target{mlflow, postgres},
 			[]moment{
 				show(0),
 				show(2*time.Second, deployment(t, "mlflow", 0)),
-				show(4*time.Second, deployment(t, "mlflow", 0), statefulSet(t, "postgres", 0)),
-				show(9*time.Second, deployment(t, "mlflow", 0), statefulSet(t, "postgres", 1)),
-				show(12*time.Second, deployment(t, "mlflow", 1), statefulSet(t, "postgres", 1)),
+				show(4*time.Second, deployment(t, "mlflow", 0), statefulSet(t, 0)),
+				show(9*time.Second, deployment(t, "mlflow", 0), statefulSet(t, 1)),
+				show(12*time.Second, deployment(t, "mlflow", 1), statefulSet(t, 1)),
 			},
 			12 * time.Second,
 			"deployment.apps/mlflow: not created yet (and 1 more)|deployment.apps/mlflow: Available: 0/1 (and 1 more)|deployment.apps/mlflow: Available: 0/1",
@@ -71,7 +71,7 @@ func TestWaitReturnsWhenAllIsCurrent(t *testing.T) {
 		},
 		{
 			"a Job that runs is not ready", []Target{target("batch", "Job", "migration")},
-			[]moment{show(0, job(t, "migration", "", "")), show(time.Second, job(t, "migration", batchv1.JobComplete, ""))},
+			[]moment{show(0, job(t, "", "")), show(time.Second, job(t, batchv1.JobComplete, ""))},
 			time.Second, "job.batch/migration: running: 1 active, 0 failed",
 		},
 		{
@@ -133,8 +133,8 @@ func TestWaitReturnsWhenAllIsCurrent(t *testing.T) {
 		{
 			"a FailedCreate from before the wait is over", []Target{postgresSet()},
 			[]moment{
-				show(0, statefulSet(t, "postgres", 0), warning(t, statefulSet(t, "postgres", 0), "FailedCreate", "exceeded quota: q", 1)),
-				show(time.Minute, statefulSet(t, "postgres", 1)),
+				show(0, statefulSet(t, 0), warning(t, statefulSet(t, 0), "FailedCreate", "exceeded quota: q", 1)),
+				show(time.Minute, statefulSet(t, 1)),
 			},
 			time.Minute, "statefulset.apps/postgres: Replicas: 0/1; FailedCreate: exceeded quota: q",
 		},
