@@ -73,7 +73,7 @@ func pages(root *cobra.Command) map[string]string {
 	b.WriteString("## Global flags\n\nAll commands take the flags that kubectl has for choosing a cluster. They stand after `kubectl mlflow`.\n\n")
 	table(&b, root.PersistentFlags())
 	b.WriteString("[Exit codes](../exit-codes.md)\n")
-	out["README.md"] = b.String()
+	out["kubectl-mlflow.md"] = b.String()
 	return out
 }
 
@@ -108,7 +108,7 @@ func page(c *cobra.Command) string {
 		b.WriteString("## Flags\n\n")
 		table(&b, c.LocalNonPersistentFlags())
 	}
-	b.WriteString("Besides these it takes the [global flags](README.md#global-flags).\n")
+	b.WriteString("Besides these it takes the [global flags](kubectl-mlflow.md#global-flags).\n")
 	return b.String()
 }
 

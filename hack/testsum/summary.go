@@ -46,21 +46,25 @@ func (k key) String() string {
 	return k.pkg + " " + k.test
 }
 
-// summary adds up the tests of any number of streams.
+// summary adds up the tests of any number of streams. A test that is in several is counted once: failed if it ever failed,
+// skipped only if it never ran.
 type summary struct {
 	out     io.Writer
 	mustRun string
 	quiet   bool
 
-	tests  map[key]string           // what became of each: run, pass, fail, skip
-	output map[key]*strings.Builder // of tests and packages under way
-	builds map[string]*strings.Builder
-	failed []key // in the order in which they failed
+	running map[key]bool
+	tests   map[key]string           // what became of each: pass, fail, skip
+	output  map[key]*strings.Builder // of tests and packages under way
+	builds  map[string]*strings.Builder
+	broken  map[string]bool // packages under way in which a test has failed
+	failed  []key           // in the order in which they failed
 }
 
 func (s *summary) read(r io.Reader) error {
 	if s.tests == nil {
-		s.tests, s.output, s.builds = map[key]string{}, map[key]*strings.Builder{}, map[string]*strings.Builder{}
+		s.running, s.tests, s.broken = map[key]bool{}, map[key]string{}, map[string]bool{}
+		s.output, s.builds = map[key]*strings.Builder{}, map[string]*strings.Builder{}
 	}
 	lines := bufio.NewReader(r)
 	for {
@@ -90,7 +94,7 @@ func (s *summary) add(e event) {
 	case "output":
 		text(s.output, k).WriteString(e.Output)
 	case "run":
-		s.tests[k] = "run"
+		s.running[k] = true
 	case "pass", "skip", "fail":
 		if k.test != "" {
 			s.test(k, e)
@@ -106,9 +110,18 @@ func (s *summary) test(k key, e event) {
 		e.Action = "fail"
 		text(s.output, k).WriteString("skipped, and here it must run\n")
 	}
-	s.tests[k] = e.Action
-	if e.Action == "fail" {
+	delete(s.running, k)
+	switch e.Action {
+	case "fail":
 		s.fail(k, text(s.output, k).String())
+	case "pass":
+		if s.tests[k] != "fail" {
+			s.tests[k] = "pass"
+		}
+	case "skip":
+		if s.tests[k] == "" {
+			s.tests[k] = "skip"
+		}
 	}
 	if e.Action == "skip" && !s.quiet {
 		fmt.Fprintf(s.out, "skip %s\n%s", k, indent(text(s.output, k).String()))
@@ -120,8 +133,7 @@ func (s *summary) test(k key, e event) {
 func (s *summary) pkg(k key, e event) {
 	if e.Action == "fail" {
 		s.unfinished(k.pkg)
-		if !slices.ContainsFunc(s.failed, func(f key) bool { return f.pkg == k.pkg }) {
-			s.tests[k] = "fail"
+		if !s.broken[k.pkg] {
 			said := text(s.output, k).String()
 			if b, ok := s.builds[e.FailedBuild]; ok {
 				said = b.String() + said
@@ -132,20 +144,21 @@ func (s *summary) pkg(k key, e event) {
 		fmt.Fprintf(s.out, "ok   %s (%.1fs)\n", k.pkg, e.Elapsed)
 	}
 	delete(s.output, k)
+	delete(s.broken, k.pkg)
 }
 
 // unfinished fails the tests that a dying package took along.
 func (s *summary) unfinished(pkg string) {
 	var lost []key
-	for k, state := range s.tests {
-		if k.pkg == pkg && state == "run" {
+	for k := range s.running {
+		if k.pkg == pkg {
 			lost = append(lost, k)
 		}
 	}
 	slices.SortFunc(lost, func(a, b key) int { return cmp.Compare(a.test, b.test) })
 	said := text(s.output, key{pkg: pkg}).String()
 	for _, k := range lost {
-		s.tests[k] = "fail"
+		delete(s.running, k)
 		s.fail(k, text(s.output, k).String()+said)
 		said = ""
 	}
@@ -161,7 +174,11 @@ func (s *summary) has(pkg string) bool {
 }
 
 func (s *summary) fail(k key, said string) {
-	s.failed = append(s.failed, k)
+	s.tests[k] = "fail"
+	s.broken[k.pkg] = true
+	if !slices.Contains(s.failed, k) {
+		s.failed = append(s.failed, k)
+	}
 	if !s.quiet {
 		fmt.Fprintf(s.out, "FAIL %s\n%s", k, indent(said))
 	}
@@ -170,11 +187,8 @@ func (s *summary) fail(k key, said string) {
 // finish prints the last lines. It is false when anything failed, or when there was nothing to read.
 func (s *summary) finish() bool {
 	// A stream that ends in the middle was cut off: what was under way has not passed.
-	for k, state := range s.tests {
-		if state == "run" {
-			s.tests[k] = "fail"
-			s.failed = append(s.failed, k)
-		}
+	for k := range s.running {
+		s.fail(k, text(s.output, k).String()+"the results end in the middle of this test\n")
 	}
 	parents := map[key]bool{}       // tests that have subtests
 	failedParents := map[key]bool{} // and of them those with a failed one

@@ -134,3 +134,27 @@ func TestEventsFromOutsideCount(t *testing.T) {
 	code := run([]string{file}, nil, &out, &errs)
 	want(t, out.String(), code, 1, "0 passed, 1 failed, 0 skipped", "etcd did not start", "failed: test/e2e lab up")
 }
+
+func TestATestInTwoTiersIsCountedOnce(t *testing.T) {
+	tier := func(results ...string) string {
+		var b strings.Builder
+		for _, r := range results {
+			action, test, _ := strings.Cut(r, " ")
+			if err := writeEvent(&b, action, "p", test, ""); err != nil {
+				t.Fatal(err)
+			}
+		}
+		return b.String()
+	}
+	unit := tier("pass TestA", "skip TestB", "skip TestC", "fail TestD")
+	api := tier("pass TestA", "pass TestB", "skip TestC", "pass TestD")
+	var out, errs strings.Builder
+	code := run(nil, strings.NewReader(unit+api), &out, &errs)
+	want(t, out.String(), code, 1, "2 passed, 1 failed, 1 skipped", "failed: p TestD")
+}
+
+func TestResultsThatEndInTheMiddleAreAFailure(t *testing.T) {
+	var out, errs strings.Builder
+	code := run(nil, strings.NewReader(`{"Action":"run","Package":"p","Test":"TestA"}`+"\n"), &out, &errs)
+	want(t, out.String(), code, 1, "0 passed, 1 failed, 0 skipped", "failed: p TestA")
+}

@@ -114,6 +114,7 @@ func helpOrUnknown(c *cobra.Command, args []string) error {
 		return c.Help()
 	}
 	message := fmt.Sprintf("unknown command %q", args[0])
+	c.SuggestionsMinimumDistance = 2
 	if near := c.SuggestionsFor(args[0]); len(near) > 0 {
 		message += fmt.Sprintf("; did you mean %s?", strings.Join(near, " or "))
 	}
@@ -134,6 +135,7 @@ func newHelp() *cobra.Command {
 			if len(rest) > 0 {
 				return helpOrUnknown(target, rest)
 			}
+			target.InitDefaultHelpFlag()
 			return target.Help()
 		},
 	}
