@@ -1,0 +1,497 @@
+package forward
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"reflect"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
+	"k8s.io/streaming/pkg/httpstream"
+
+	"go.uber.org/goleak"
+
+	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/failure"
+	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/cluster"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// within bounds what a test waits for.
+func within(t *testing.T) context.Context {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+// setup is an API server whose cluster has one ready pod, mlflow-1, with that backend.
+func setup(t *testing.T, backend func(httpstream.Stream) error) (*apiServer, *fakeCluster, *Dialer) {
+	t.Helper()
+	a := newAPIServer(t)
+	a.backends["mlflow-1"] = backend
+	c := newCluster(a)
+	c.set(pod("mlflow-1", true))
+	d := NewDialer(c, cluster.ServicePort{Namespace: "ml", Service: "mlflow", Port: "80"})
+	t.Cleanup(func() {
+		if err := d.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return a, c, d
+}
+
+func dial(t *testing.T, d *Dialer) net.Conn {
+	t.Helper()
+	conn, err := d.DialContext(within(t), "tcp", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close() })
+	if err := conn.SetDeadline(time.Now().Add(20 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	return conn
+}
+
+// says sends text over an echo and checks that it comes back.
+func says(t *testing.T, conn net.Conn, text string) {
+	t.Helper()
+	if _, err := io.WriteString(conn, text); err != nil {
+		t.Fatal(err)
+	}
+	b := make([]byte, len(text))
+	if _, err := io.ReadFull(conn, b); err != nil || string(b) != text {
+		t.Fatalf("heard %q, %v; want %q", b, err, text)
+	}
+}
+
+func TestHTTPThroughBothProtocols(t *testing.T) {
+	backend := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(r.Body)
+		if err != nil {
+			t.Error(err)
+		}
+		sum := sha256.Sum256(body)
+		_, _ = w.Write(sum[:])
+		_, _ = w.Write(body)
+	}))
+	t.Cleanup(backend.Close)
+	body := make([]byte, 8<<20)
+	if _, err := rand.Read(body); err != nil {
+		t.Fatal(err)
+	}
+	sum := sha256.Sum256(body)
+	for protocol, noWebSocket := range map[string]bool{"websocket": false, "spdy": true} {
+		t.Run(protocol, func(t *testing.T) {
+			a, _, d := setup(t, tcp(backend.Listener.Addr().String()))
+			a.noWebSocket = noWebSocket
+			transport := &http.Transport{DialContext: d.DialContext}
+			client := &http.Client{Transport: transport}
+			t.Cleanup(transport.CloseIdleConnections)
+			var all sync.WaitGroup
+			for range 5 {
+				all.Go(func() {
+					resp, err := client.Post("http://mlflow.ml.svc:80/", "application/octet-stream", bytes.NewReader(body))
+					if err != nil {
+						t.Error(err)
+						return
+					}
+					defer func() { _ = resp.Body.Close() }()
+					answer, err := io.ReadAll(resp.Body)
+					if err != nil || !bytes.HasPrefix(answer, sum[:]) || !bytes.Equal(answer[len(sum):], body) {
+						t.Errorf("%d bytes, %v", len(answer), err)
+					}
+				})
+			}
+			all.Wait()
+			if got, want := a.seen(), []string{protocol + " mlflow-1"}; !reflect.DeepEqual(got, want) {
+				t.Errorf("tunnels: %q, want %q", got, want)
+			}
+			a.mu.Lock()
+			defer a.mu.Unlock()
+			if len(a.ports) == 0 || a.ports[0] != "5000" {
+				t.Errorf("ports: %q, want the pod's port named http", a.ports)
+			}
+		})
+	}
+}
+
+func TestOneErrorLeavesTheOthersAlone(t *testing.T) {
+	var broken atomic.Bool
+	a, _, d := setup(t, func(s httpstream.Stream) error {
+		if broken.Load() {
+			return errors.New("failed to connect to localhost:5000: connection refused")
+		}
+		return echo(s)
+	})
+	first := dial(t, d)
+	says(t, first, "before")
+
+	broken.Store(true)
+	second := dial(t, d)
+	_, err := second.Read(make([]byte, 1))
+	if err == nil || errors.Is(err, io.EOF) || !strings.Contains(err.Error(), "pod/mlflow-1, port 5000: error forwarding port: failed to connect") {
+		t.Errorf("the broken connection reads %v", err)
+	}
+	if _, err := second.Write([]byte("x")); err == nil || !strings.Contains(err.Error(), "connection refused") {
+		t.Errorf("the broken connection writes %v", err)
+	}
+	says(t, first, "after")
+	if got := a.seen(); len(got) != 1 {
+		t.Errorf("tunnels: %q", got)
+	}
+}
+
+func TestHalfClose(t *testing.T) {
+	_, _, d := setup(t, func(s httpstream.Stream) error {
+		question, err := io.ReadAll(s)
+		if err != nil {
+			return err
+		}
+		_, err = s.Write(append([]byte("all of "), question...))
+		return err
+	})
+	c := dial(t, d)
+	if _, err := io.WriteString(c, "it"); err != nil {
+		t.Fatal(err)
+	}
+	if err := closeWrite(c); err != nil {
+		t.Fatal(err)
+	}
+	if answer, err := io.ReadAll(c); err != nil || string(answer) != "all of it" {
+		t.Errorf("%q, %v", answer, err)
+	}
+	if _, err := c.Write([]byte("more")); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("a write after CloseWrite: %v", err)
+	}
+}
+
+func TestNextDialFindsTheNextPod(t *testing.T) {
+	a, c, d := setup(t, echo)
+	a.backends["mlflow-2"] = echo
+	notes := make(chan string, 100)
+	d.Note = func(text string) { notes <- text }
+	old := dial(t, d)
+	says(t, old, "hello")
+
+	dying := pod("mlflow-1", true)
+	dying.DeletionTimestamp = &metav1.Time{Time: time.Now()}
+	starting := pod("mlflow-2", false)
+	starting.Status.ContainerStatuses = []corev1.ContainerStatus{{State: corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "ContainerCreating"}}}}
+	c.set(dying, starting)
+	waitUntil(t, func() bool { return !d.takes() })
+	says(t, old, "still there") // a terminating pod ends what it has begun
+
+	dialed := make(chan net.Conn, 1)
+	go func() {
+		conn, err := d.DialContext(within(t), "tcp", "")
+		if err != nil {
+			t.Error(err)
+		}
+		dialed <- conn
+	}()
+	for note := range notes {
+		if strings.Contains(note, "pod/mlflow-1 is terminating") && strings.Contains(note, "pod/mlflow-2 is ContainerCreating") {
+			break
+		}
+	}
+	c.set(pod("mlflow-2", true))
+	conn := <-dialed
+	says(t, conn, "hello")
+	_ = conn.Close()
+	if got, want := a.seen(), []string{"websocket mlflow-1", "websocket mlflow-2"}; !reflect.DeepEqual(got, want) {
+		t.Errorf("tunnels: %q, want %q", got, want)
+	}
+	_ = old.Close()
+	waitUntil(t, func() bool { d.mu.Lock(); defer d.mu.Unlock(); return len(d.open) == 1 }) // the old tunnel ends with its last connection
+}
+
+// takes tells whether the current tunnel takes connections.
+func (d *Dialer) takes() bool {
+	t, err := d.usable()
+	return t != nil && err == nil
+}
+
+func waitUntil(t *testing.T, f func() bool) {
+	t.Helper()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	ctx := within(t)
+	for !f() {
+		select {
+		case <-ctx.Done():
+			t.Fatal("it did not come true")
+		case <-tick.C:
+		}
+	}
+}
+
+func TestALostTunnelIsNoEndOfFile(t *testing.T) {
+	a, _, d := setup(t, echo)
+	c := dial(t, d)
+	says(t, c, "hello")
+	a.cut()
+	if _, err := c.Read(make([]byte, 1)); !errors.Is(err, errLost) {
+		t.Errorf("read: %v", err)
+	}
+	says(t, dial(t, d), "again")
+	if got := a.seen(); len(got) != 2 {
+		t.Errorf("tunnels: %q", got)
+	}
+}
+
+func TestAPodThatIsGoneRetiresItsTunnel(t *testing.T) {
+	a, c, d := setup(t, func(httpstream.Stream) error {
+		return errors.New(`network namespace for sandbox "0815" is closed`)
+	})
+	a.backends["mlflow-2"] = echo
+	if _, err := dial(t, d).Read(make([]byte, 1)); err == nil || !strings.Contains(err.Error(), "is closed") {
+		t.Errorf("read: %v", err)
+	}
+	waitUntil(t, func() bool { return !d.takes() })
+	newer := pod("mlflow-2", true)
+	newer.CreationTimestamp = metav1.Now()
+	c.set(newer) // the API still calls the first one ready
+	says(t, dial(t, d), "hello")
+	if got, want := a.seen(), []string{"websocket mlflow-1", "websocket mlflow-2"}; !reflect.DeepEqual(got, want) {
+		t.Errorf("tunnels: %q, want %q", got, want)
+	}
+}
+
+func TestDialFailures(t *testing.T) {
+	for name, tc := range map[string]struct {
+		change func(a *apiServer, c *fakeCluster)
+		to     cluster.ServicePort
+		class  failure.Class
+		reason string
+		want   string
+	}{
+		"no such Service": {
+			func(*apiServer, *fakeCluster) {}, cluster.ServicePort{Namespace: "ml", Service: "mlfow", Port: "80"},
+			failure.Invalid, "ServiceNotFound", "service/mlfow: there is no such Service in namespace ml",
+		},
+		"no such port": {
+			func(*apiServer, *fakeCluster) {}, cluster.ServicePort{Namespace: "ml", Service: "mlflow", Port: "5000"},
+			failure.Invalid, "PortNotFound", `service/mlflow: it has no port "5000"`,
+		},
+		"no such target port": {
+			func(_ *apiServer, c *fakeCluster) {
+				c.services["mlflow"] = service("mlflow", intstr.FromString("grpc"))
+			},
+			cluster.ServicePort{Namespace: "ml", Service: "mlflow", Port: "web"},
+			failure.Invalid, "PortNotFound", `leads to a port named "grpc"`,
+		},
+		"no selector": {
+			func(_ *apiServer, c *fakeCluster) { c.services["mlflow"].Spec.Selector = nil },
+			cluster.ServicePort{Namespace: "ml", Service: "mlflow"},
+			failure.Invalid, "ServiceWithoutPods", "it selects no pods",
+		},
+		"forbidden": {
+			func(a *apiServer, _ *fakeCluster) { a.refuse = http.StatusForbidden },
+			cluster.ServicePort{Namespace: "ml", Service: "mlflow"},
+			failure.Forbidden, "PortForwardForbidden", "you may not create pods/portforward in namespace ml",
+		},
+		"node out of reach": {
+			func(a *apiServer, _ *fakeCluster) { a.refuse = http.StatusBadGateway },
+			cluster.ServicePort{Namespace: "ml", Service: "mlflow"},
+			failure.Diagnosed, "TunnelFailed", "pod/mlflow-1: the API server opens no tunnel",
+		},
+		"Service not readable": {
+			func(_ *apiServer, c *fakeCluster) {
+				c.getErr = &failure.Error{Class: failure.Forbidden, Reason: "Forbidden", Message: "you may not get services"}
+			},
+			cluster.ServicePort{Namespace: "ml", Service: "mlflow"},
+			failure.Forbidden, "Forbidden", "you may not get services",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			a, c, _ := setup(t, echo)
+			tc.change(a, c)
+			d := NewDialer(c, tc.to)
+			_, err := d.DialContext(within(t), "tcp", "")
+			e, ok := errors.AsType[*failure.Error](err)
+			if !ok || e.Class != tc.class || e.Reason != tc.reason || !strings.Contains(err.Error(), tc.want) {
+				t.Errorf("error = %#v: %v", err, err)
+			}
+			if err := d.Close(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+func TestNoReadyPodInTime(t *testing.T) {
+	for name, tc := range map[string]struct {
+		pods []*corev1.Pod
+		want string
+	}{
+		"none":      {nil, "no pod is ready: there is no pod with the labels app=mlflow"},
+		"not ready": {[]*corev1.Pod{pod("mlflow-3", false)}, "no pod is ready: pod/mlflow-3 is running, but not ready"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, c, d := setup(t, echo)
+			c.remove("mlflow-1")
+			c.set(tc.pods...)
+			ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+			defer cancel()
+			_, err := d.DialContext(ctx, "tcp", "")
+			if failure.ClassOf(err) != failure.TimedOut || !strings.Contains(err.Error(), tc.want) {
+				t.Errorf("error = %v", err)
+			}
+		})
+	}
+}
+
+func TestAPodThatGoesWhileTheTunnelOpens(t *testing.T) {
+	a, c, d := setup(t, echo)
+	a.backends["mlflow-2"] = echo
+	a.refuse = http.StatusNotFound
+	d.Note = func(text string) {
+		if strings.Contains(text, "the pod is gone") {
+			a.mu.Lock()
+			a.refuse = 0
+			a.mu.Unlock()
+			c.remove("mlflow-1")
+			c.set(pod("mlflow-2", true))
+		}
+	}
+	says(t, dial(t, d), "hello")
+	if got, want := a.seen(), []string{"websocket mlflow-2"}; !reflect.DeepEqual(got, want) {
+		t.Errorf("tunnels: %q, want %q", got, want)
+	}
+}
+
+func TestCancelDuringTheHandshake(t *testing.T) {
+	a, _, d := setup(t, echo)
+	a.hold = make(chan struct{})
+	defer close(a.hold)
+	ctx, cancel := context.WithCancel(t.Context())
+	d.Note = func(text string) {
+		if strings.HasPrefix(text, "opening") {
+			cancel()
+		}
+	}
+	began := time.Now()
+	if _, err := d.DialContext(ctx, "tcp", ""); !errors.Is(err, context.Canceled) {
+		t.Errorf("error = %v", err)
+	}
+	if took := time.Since(began); took > 5*time.Second {
+		t.Errorf("it took %s", took)
+	}
+}
+
+func TestReadDeadline(t *testing.T) {
+	_, _, d := setup(t, echo)
+	c := dial(t, d)
+	if err := c.SetReadDeadline(time.Now().Add(20 * time.Millisecond)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Read(make([]byte, 1)); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("read: %v", err)
+	}
+	if err := c.SetReadDeadline(time.Time{}); err != nil {
+		t.Fatal(err)
+	}
+	says(t, c, "and it goes on")
+	if err := c.SetWriteDeadline(time.Now().Add(-time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Write([]byte("x")); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("write: %v", err)
+	}
+}
+
+func TestCloseEndsAll(t *testing.T) {
+	_, c, d := setup(t, echo)
+	conn := dial(t, d)
+	says(t, conn, "hello")
+	c.remove("mlflow-1")
+	waitUntil(t, func() bool { return !d.takes() })
+	waiting := make(chan error, 1)
+	started := make(chan struct{}, 10)
+	d.Note = func(string) { started <- struct{}{} }
+	go func() {
+		_, err := d.DialContext(within(t), "tcp", "")
+		waiting <- err
+	}()
+	<-started
+	if err := d.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := conn.Read(make([]byte, 1)); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("read: %v", err)
+	}
+	if _, err := d.DialContext(t.Context(), "tcp", ""); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("dial: %v", err)
+	}
+	if err := <-waiting; !errors.Is(err, net.ErrClosed) {
+		t.Errorf("the dial that waited: %v", err)
+	}
+}
+
+// A reader that stops reading fills its own connection; the tunnel goes on for the others while that has room.
+func TestASlowReaderHoldsUpNobodyAtFirst(t *testing.T) {
+	_, _, d := setup(t, echo)
+	slow := dial(t, d)
+	if _, err := slow.Write(make([]byte, 512<<10)); err != nil {
+		t.Fatal(err)
+	}
+	for range 10 { // every worker of the SPDY connection has some of them
+		says(t, dial(t, d), "hello")
+	}
+	if _, err := io.ReadFull(slow, make([]byte, 512<<10)); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestParallelConnectionsShareOneTunnel(t *testing.T) {
+	a, _, d := setup(t, echo)
+	var all sync.WaitGroup
+	for range 100 {
+		all.Go(func() {
+			conn, err := d.DialContext(within(t), "tcp", "")
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer func() { _ = conn.Close() }()
+			text := make([]byte, 100<<10)
+			if _, err := rand.Read(text); err != nil {
+				t.Error(err)
+			}
+			var heard []byte
+			var reading sync.WaitGroup
+			reading.Go(func() { heard, err = io.ReadAll(conn) })
+			if _, err := conn.Write(text); err != nil {
+				t.Error(err)
+			}
+			if err := closeWrite(conn); err != nil {
+				t.Error(err)
+			}
+			reading.Wait()
+			if err != nil || !slices.Equal(heard, text) {
+				t.Errorf("heard %d of %d bytes, %v", len(heard), len(text), err)
+			}
+		})
+	}
+	all.Wait()
+	if got := a.seen(); len(got) != 1 {
+		t.Errorf("tunnels: %q", got)
+	}
+}

@@ -1,0 +1,339 @@
+package forward
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+
+	gorilla "github.com/gorilla/websocket"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/intstr"
+	constants "k8s.io/apimachinery/pkg/util/portforward"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/portforward"
+	"k8s.io/streaming/pkg/httpstream"
+	"k8s.io/streaming/pkg/httpstream/spdy"
+
+	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/cluster"
+)
+
+// apiServer answers portforward requests as an API server with its kubelets does: SPDY, bare or in a WebSocket.
+type apiServer struct {
+	*httptest.Server
+	t *testing.T
+
+	mu          sync.Mutex
+	noWebSocket bool
+	refuse      int                                        // status of every upgrade, if not 0
+	hold        chan struct{}                              // upgrades wait until it is closed, if not nil
+	backends    map[string]func(s httpstream.Stream) error // by pod: what the container runtime does with a data stream
+	wires       []io.Closer                                // the tunnels that are open
+	upgrades    []string                                   // "websocket iris-1", in order
+	ports       []string                                   // that were asked for
+}
+
+func newAPIServer(t *testing.T) *apiServer {
+	a := &apiServer{t: t, backends: map[string]func(httpstream.Stream) error{}}
+	a.Server = httptest.NewServer(http.HandlerFunc(a.serve))
+	t.Cleanup(func() {
+		a.cut()
+		a.Close()
+	})
+	return a
+}
+
+// cut breaks all tunnels.
+func (a *apiServer) cut() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, w := range a.wires {
+		_ = w.Close()
+	}
+	a.wires = nil
+}
+
+func (a *apiServer) seen() []string {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return append([]string(nil), a.upgrades...)
+}
+
+func (a *apiServer) serve(w http.ResponseWriter, r *http.Request) {
+	pod, ok := strings.CutPrefix(r.URL.Path, "/api/v1/namespaces/ml/pods/")
+	pod, ok2 := strings.CutSuffix(pod, "/portforward")
+	if !ok || !ok2 {
+		a.t.Errorf("asked for %s", r.URL.Path)
+	}
+	a.mu.Lock()
+	refuse, hold, noWebSocket := a.refuse, a.hold, a.noWebSocket
+	a.mu.Unlock()
+	if hold != nil {
+		select {
+		case <-hold:
+		case <-r.Context().Done():
+		}
+	}
+	isWebSocket := gorilla.IsWebSocketUpgrade(r)
+	switch {
+	case refuse != 0:
+		w.Header().Set("Content-Type", "application/json")
+		w.WriteHeader(refuse)
+		_, _ = fmt.Fprintf(w, `{"kind":"Status","apiVersion":"v1","status":"Failure","message":"because","code":%d}`, refuse)
+	case isWebSocket && noWebSocket:
+		w.WriteHeader(http.StatusBadRequest)
+	case isWebSocket:
+		a.webSocket(w, r, pod)
+	default:
+		a.bare(w, r, pod)
+	}
+}
+
+func (a *apiServer) note(upgrade, pod string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.upgrades = append(a.upgrades, upgrade+" "+pod)
+}
+
+func (a *apiServer) webSocket(w http.ResponseWriter, r *http.Request, pod string) {
+	upgrader := gorilla.Upgrader{Subprotocols: []string{constants.WebsocketsSPDYTunnelingPortForwardV1}}
+	ws, err := upgrader.Upgrade(w, r, nil)
+	if err != nil {
+		a.t.Error(err)
+		return
+	}
+	a.note("websocket", pod)
+	k := a.kubelet(pod)
+	wire := portforward.NewTunnelingConnection("server", ws)
+	conn, err := spdy.NewServerConnection(wire, k.received)
+	if err != nil {
+		a.t.Error(err)
+		return
+	}
+	a.opened(wire)
+	<-conn.CloseChan()
+	_ = wire.Close()
+}
+
+func (a *apiServer) bare(w http.ResponseWriter, r *http.Request, pod string) {
+	if r.Method != http.MethodPost || r.Header.Get(httpstream.HeaderProtocolVersion) != constants.PortForwardV1Name {
+		a.t.Errorf("%s with protocol %q", r.Method, r.Header.Get(httpstream.HeaderProtocolVersion))
+	}
+	w.Header().Set(httpstream.HeaderProtocolVersion, constants.PortForwardV1Name)
+	a.note("spdy", pod)
+	k := a.kubelet(pod)
+	conn := spdy.NewResponseUpgrader().UpgradeResponse(w, r, k.received)
+	if conn == nil {
+		a.t.Error("no upgrade")
+		return
+	}
+	a.opened(conn)
+	<-conn.CloseChan()
+	_ = conn.Close()
+}
+
+func (a *apiServer) opened(wire io.Closer) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.wires = append(a.wires, wire)
+}
+
+// kubelet pairs the streams of one tunnel, as k8s.io/cri-streaming does.
+type kubelet struct {
+	a       *apiServer
+	backend func(httpstream.Stream) error
+
+	mu      sync.Mutex
+	waiting map[string]httpstream.Stream
+}
+
+func (a *apiServer) kubelet(pod string) *kubelet {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	backend, ok := a.backends[pod]
+	if !ok {
+		backend = func(httpstream.Stream) error { return fmt.Errorf("container not found (%q)", pod) }
+	}
+	return &kubelet{a: a, backend: backend, waiting: map[string]httpstream.Stream{}}
+}
+
+func (k *kubelet) received(s httpstream.Stream, _ <-chan struct{}) error {
+	kind, id := s.Headers().Get(corev1.StreamType), s.Headers().Get(corev1.PortForwardRequestIDHeader)
+	if id == "" || kind != corev1.StreamTypeData && kind != corev1.StreamTypeError {
+		return fmt.Errorf("a stream of type %q with id %q", kind, id)
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	other, ok := k.waiting[id]
+	if !ok {
+		k.waiting[id] = s
+		return nil
+	}
+	delete(k.waiting, id)
+	data, errs := s, other
+	if kind == corev1.StreamTypeError {
+		data, errs = other, s
+	}
+	k.a.mu.Lock()
+	k.a.ports = append(k.a.ports, data.Headers().Get(corev1.PortHeader))
+	k.a.mu.Unlock()
+	go func() {
+		err := k.backend(data)
+		if err != nil {
+			_, _ = io.WriteString(errs, "error forwarding port: "+err.Error())
+		}
+		_ = errs.Close()
+		_ = data.Close()
+		if err != nil {
+			_ = data.Reset()
+			_ = errs.Reset()
+		}
+	}()
+	return nil
+}
+
+// tcp is a backend that joins streams to a TCP server, as containerd does: when one side is done, so is the forwarding, but for
+// what the other still has to say.
+func tcp(address string) func(httpstream.Stream) error {
+	return func(s httpstream.Stream) error {
+		conn, err := net.Dial("tcp", address)
+		if err != nil {
+			return errors.New("connection refused")
+		}
+		defer func() { _ = conn.Close() }()
+		go func() {
+			_, _ = io.Copy(conn, s)
+			_ = conn.(*net.TCPConn).CloseWrite()
+		}()
+		_, err = io.Copy(s, conn)
+		return err
+	}
+}
+
+// echo answers with what it hears.
+func echo(s httpstream.Stream) error {
+	_, err := io.Copy(s, s)
+	return err
+}
+
+// fakeCluster is a cluster with Services and pods, and tells of changes.
+type fakeCluster struct {
+	config *rest.Config
+
+	mu       sync.Mutex
+	services map[string]*corev1.Service
+	pods     map[string]*corev1.Pod
+	changed  chan struct{}
+	getErr   error
+}
+
+func newCluster(a *apiServer) *fakeCluster {
+	return &fakeCluster{
+		config:   &rest.Config{Host: a.URL},
+		services: map[string]*corev1.Service{"mlflow": service("mlflow", intstr.FromString("http"))},
+		pods:     map[string]*corev1.Pod{},
+		changed:  make(chan struct{}),
+	}
+}
+
+func service(name string, target intstr.IntOrString) *corev1.Service {
+	return &corev1.Service{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "ml", Name: name},
+		Spec: corev1.ServiceSpec{
+			Selector: map[string]string{"app": "mlflow"},
+			Ports:    []corev1.ServicePort{{Name: "web", Port: 80, TargetPort: target}},
+		},
+	}
+}
+
+func pod(name string, isReady bool) *corev1.Pod {
+	status := corev1.ConditionFalse
+	if isReady {
+		status = corev1.ConditionTrue
+	}
+	return &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "ml", Name: name, UID: types.UID("uid-of-" + name), Labels: map[string]string{"app": "mlflow"}},
+		Spec:       corev1.PodSpec{Containers: []corev1.Container{{Name: "mlflow", Ports: []corev1.ContainerPort{{Name: "http", ContainerPort: 5000}}}}},
+		Status: corev1.PodStatus{
+			Phase:      corev1.PodRunning,
+			Conditions: []corev1.PodCondition{{Type: corev1.PodReady, Status: status}},
+		},
+	}
+}
+
+// set puts pods into the cluster; remove takes them out.
+func (c *fakeCluster) set(pods ...*corev1.Pod) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, p := range pods {
+		c.pods[p.Name] = p
+	}
+	close(c.changed)
+	c.changed = make(chan struct{})
+}
+
+func (c *fakeCluster) remove(names ...string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, name := range names {
+		delete(c.pods, name)
+	}
+	close(c.changed)
+	c.changed = make(chan struct{})
+}
+
+func (c *fakeCluster) RESTConfig() (*rest.Config, error) { return rest.CopyConfig(c.config), nil }
+
+func (c *fakeCluster) Get(_ context.Context, r cluster.Ref) (*unstructured.Unstructured, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.getErr != nil {
+		return nil, c.getErr
+	}
+	s, ok := c.services[r.Name]
+	if !ok || r.Namespace != "ml" || r.Kind != "Service" {
+		return nil, fmt.Errorf("get %s: %w", r, apierrors.NewNotFound(schema.GroupResource{Resource: "services"}, r.Name))
+	}
+	obj, err := runtime.DefaultUnstructuredConverter.ToUnstructured(s)
+	return &unstructured.Unstructured{Object: obj}, err
+}
+
+func (c *fakeCluster) Observe(ctx context.Context, qs []cluster.Query, f func([]*unstructured.Unstructured) (bool, error)) error {
+	for {
+		c.mu.Lock()
+		changed := c.changed
+		var objs []*unstructured.Unstructured
+		for _, p := range c.pods {
+			if qs[0].Name != "" && qs[0].Name != p.Name {
+				continue
+			}
+			obj, err := runtime.DefaultUnstructuredConverter.ToUnstructured(p)
+			if err != nil {
+				c.mu.Unlock()
+				return err
+			}
+			objs = append(objs, &unstructured.Unstructured{Object: obj})
+		}
+		c.mu.Unlock()
+		if done, err := f(objs); done || err != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("observing: %w", context.Cause(ctx))
+		case <-changed:
+		}
+	}
+}
