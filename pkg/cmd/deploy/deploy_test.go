@@ -1,0 +1,75 @@
+package deploy
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"k8s.io/cli-runtime/pkg/genericiooptions"
+
+	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/cmd/internal/ui"
+	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/deployments"
+)
+
+type deployer func(ctx context.Context, r deployments.Request) (*deployments.Result, error)
+
+func (f deployer) Deploy(ctx context.Context, r deployments.Request) (*deployments.Result, error) {
+	return f(ctx, r)
+}
+
+func TestFlagsWinOverTheEnvironment(t *testing.T) {
+	environment := map[string]string{"MLFLOW_TRACKING_URI": "http://env.example.com", "KUBECTL_MLFLOW_IMAGE_REPOSITORY": "env.example.com/models"}
+	getenv := func(name string) string { return environment[name] }
+	o, err := (&Flags{Timeout: time.Minute}).ToOptions([]string{"iris", "models:/iris/3"}, getenv)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := deployments.Request{Name: "iris", ModelURI: "models:/iris/3", TrackingURI: "http://env.example.com",
+		ImageRepository: "env.example.com/models", Timeout: time.Minute}
+	if o.Request != want {
+		t.Errorf("from the environment: %+v, want %+v", o.Request, want)
+	}
+	flags := Flags{TrackingURI: "http://flag.example.com", ImageRepository: "flag.example.com/models", Timeout: time.Minute}
+	o, err = flags.ToOptions([]string{"iris", "models:/iris/3"}, getenv)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want.TrackingURI, want.ImageRepository = "http://flag.example.com", "flag.example.com/models"
+	if o.Request != want {
+		t.Errorf("from flags: %+v, want %+v", o.Request, want)
+	}
+}
+
+func TestRun(t *testing.T) {
+	broken := errors.New("no Knative here")
+	result := func(action string) *deployments.Result {
+		return &deployments.Result{
+			Name: "iris", Action: action, URL: "http://iris.example.com\x1b[2J", ModelURI: "models:/iris/3",
+			Timings: deployments.Timings{Resolve: 300 * time.Millisecond, Model: time.Second, Ready: 6 * time.Second},
+		}
+	}
+	for name, c := range map[string]struct {
+		result      *deployments.Result
+		err         error
+		out, errOut string
+	}{
+		"created": {result: result("created"), out: "http://iris.example.com\\x1b[2J\n",
+			errOut: "iris created: checks 0.3s, model layers 1.0s, ready 6.0s; 7.3s together\nNext: kubectl mlflow predict iris\n"},
+		"unchanged": {result: result("unchanged"), out: "http://iris.example.com\\x1b[2J\n",
+			errOut: "iris already serves models:/iris/3; nothing changed\nNext: kubectl mlflow predict iris\n"},
+		"failed": {err: broken},
+	} {
+		t.Run(name, func(t *testing.T) {
+			streams, _, out, errOut := genericiooptions.NewTestIOStreams()
+			o := Options{Streams: streams, Talk: ui.NewProgress(errOut), Next: "kubectl mlflow predict iris",
+				Client: deployer(func(context.Context, deployments.Request) (*deployments.Result, error) { return c.result, c.err })}
+			if err := o.Run(t.Context()); !errors.Is(err, c.err) {
+				t.Errorf("error is %v, want %v", err, c.err)
+			}
+			if out.String() != c.out || errOut.String() != c.errOut {
+				t.Errorf("stdout %q, want %q\nstderr %q, want %q", out.String(), c.out, errOut.String(), c.errOut)
+			}
+		})
+	}
+}
