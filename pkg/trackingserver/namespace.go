@@ -105,9 +105,9 @@ func namespacedKinds(ctx context.Context, k *cluster.Client) ([]schema.GroupVers
 	}
 	var kinds []schema.GroupVersionKind
 	seen := map[schema.GroupKind]bool{} // a kind is served in several versions
-	for _, path := range paths {
+	for _, at := range paths {
 		var served metav1.APIResourceList
-		if err := get(ctx, client.RESTClient(), path, &served); err != nil {
+		if err := get(ctx, client.RESTClient(), at, &served); err != nil {
 			return nil, err
 		}
 		for _, r := range served.APIResources {

@@ -1,0 +1,310 @@
+package trackingserver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+	"testing"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/kubectl-mlflow/kubectl-mlflow/manifests"
+	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/cluster"
+	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/instance"
+	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/readiness"
+	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/progress"
+)
+
+// world is a cluster in memory: it keeps objects, gives them UIDs, and tells in order what was done to it.
+type world struct {
+	objects map[cluster.Ref]*unstructured.Unstructured
+	record  map[string]instance.Instance
+	journal []string // writes, waits and questions: "create secret/mlflow-secret"
+	uids    int
+
+	namespace string // of the kubeconfig's context
+	explicit  bool   // it was named by a flag
+	kill      int    // after so many entries of the journal everything ends with errKilled; 0 is never
+	killed    func() // called then
+	refuse    func(verb string, r cluster.Ref) error
+	notReady  func(r cluster.Ref) error
+	probe     func() error
+}
+
+var errKilled = errors.New("killed")
+
+func newWorld() *world {
+	return &world{objects: map[cluster.Ref]*unstructured.Unstructured{}, record: map[string]instance.Instance{}, namespace: "default"}
+}
+
+// client is a Client on the world, and on the manifests as they are shipped.
+func (w *world) client() *Client {
+	return &Client{
+		manifests: manifests.FS,
+		progress:  progress.Discard{},
+		cluster:   w,
+		records:   w.records(),
+		wait: func(_ context.Context, targets []readiness.Target, _ progress.Step) error {
+			for _, target := range targets {
+				if err := w.do("wait for", target.Object); err != nil {
+					return err
+				}
+				if w.notReady != nil {
+					if err := w.notReady(target.Object); err != nil {
+						return err
+					}
+				}
+			}
+			return nil
+		},
+		probe: func(context.Context, tunnel) error {
+			if w.probe != nil {
+				return w.probe()
+			}
+			return w.enter("ask MLflow")
+		},
+		dial: func(cluster.ServicePort) tunnel { return noTunnel{} },
+		kinds: func(context.Context) ([]schema.GroupVersionKind, error) {
+			seen, kinds := map[schema.GroupVersionKind]bool{}, []schema.GroupVersionKind(nil)
+			for r := range w.objects {
+				if !seen[r.GroupVersionKind] && r.Namespace != "" {
+					seen[r.GroupVersionKind] = true
+					kinds = append(kinds, r.GroupVersionKind)
+				}
+			}
+			return kinds, nil
+		},
+	}
+}
+
+// enter notes what is done next, unless the world ends here.
+func (w *world) enter(entry string) error {
+	if w.kill > 0 && len(w.journal) >= w.kill {
+		w.killed()
+		return errKilled
+	}
+	w.journal = append(w.journal, entry)
+	return nil
+}
+
+func (w *world) do(verb string, r cluster.Ref) error {
+	if w.refuse != nil {
+		if err := w.refuse(verb, r); err != nil {
+			return err
+		}
+	}
+	return w.enter(verb + " " + r.String())
+}
+
+// wrote is the journal without waits and questions.
+func (w *world) wrote() []string {
+	var writes []string
+	for _, entry := range w.journal {
+		if !strings.HasPrefix(entry, "wait for") && !strings.HasPrefix(entry, "ask") && !strings.HasPrefix(entry, "dry run") {
+			writes = append(writes, entry)
+		}
+	}
+	return writes
+}
+
+func (w *world) Namespace() (string, bool, error) { return w.namespace, w.explicit, nil }
+
+func (w *world) Get(_ context.Context, r cluster.Ref) (*unstructured.Unstructured, error) {
+	if w.refuse != nil {
+		if err := w.refuse("get", r); err != nil {
+			return nil, err
+		}
+	}
+	if obj, ok := w.objects[r]; ok {
+		return obj.DeepCopy(), nil
+	}
+	return nil, apierrors.NewNotFound(schema.GroupResource{Group: r.Group, Resource: strings.ToLower(r.Kind)}, r.Name)
+}
+
+func (w *world) List(_ context.Context, q cluster.Query) ([]*unstructured.Unstructured, error) {
+	var found []*unstructured.Unstructured
+	for r, obj := range w.objects {
+		if r.GroupVersionKind == q.GroupVersionKind && r.Namespace == q.Namespace {
+			found = append(found, obj.DeepCopy())
+		}
+	}
+	return found, nil
+}
+
+func (w *world) Observe(_ context.Context, qs []cluster.Query, f func([]*unstructured.Unstructured) (bool, error)) error {
+	var found []*unstructured.Unstructured
+	for _, q := range qs {
+		if obj, ok := w.objects[cluster.Ref{GroupVersionKind: q.GroupVersionKind, Namespace: q.Namespace, Name: q.Name}]; ok {
+			found = append(found, obj)
+		}
+	}
+	if done, err := f(found); err != nil || done {
+		return err
+	}
+	return fmt.Errorf("the world does not change by itself; there are still %d objects", len(found))
+}
+
+func (w *world) Apply(ctx context.Context, objs []*unstructured.Unstructured, dryRun bool) ([]cluster.Change, error) {
+	var done []cluster.Change
+	for _, obj := range objs {
+		r := cluster.RefOf(obj)
+		verb := "apply"
+		if dryRun {
+			verb = "dry run"
+		}
+		if r.Namespace != "" && w.objects[core("Namespace", "", r.Namespace)] == nil {
+			return done, apierrors.NewNotFound(schema.GroupResource{Resource: "namespaces"}, r.Namespace)
+		}
+		if err := w.do(verb, r); err != nil {
+			return done, err
+		}
+		live, err := w.Get(ctx, r)
+		change := cluster.Change{Ref: r, Action: cluster.Created}
+		if err == nil {
+			change.UID, change.Action = live.GetUID(), cluster.Configured
+			if live.GetAnnotations()["applied"] == text(obj) {
+				change.Action = cluster.Unchanged
+			}
+		}
+		if !dryRun {
+			change.UID = w.put(obj, change.UID)
+		}
+		done = append(done, change)
+	}
+	return done, nil
+}
+
+func text(obj *unstructured.Unstructured) string {
+	body, err := obj.MarshalJSON()
+	if err != nil {
+		return err.Error()
+	}
+	return string(body)
+}
+
+// put keeps obj; the annotation tells a later apply whether it is the same.
+func (w *world) put(obj *unstructured.Unstructured, uid types.UID) types.UID {
+	if uid == "" {
+		w.uids++
+		uid = types.UID(fmt.Sprintf("uid-%d", w.uids))
+	}
+	kept := obj.DeepCopy()
+	kept.SetAnnotations(map[string]string{"applied": text(obj)})
+	kept.SetUID(uid)
+	if data, ok := kept.Object["stringData"]; ok {
+		kept.Object["data"] = data
+	}
+	w.objects[cluster.RefOf(obj)] = kept
+	return uid
+}
+
+func (w *world) Create(_ context.Context, obj *unstructured.Unstructured, dryRun bool) (*unstructured.Unstructured, error) {
+	if dryRun {
+		return obj, w.do("dry run", cluster.RefOf(obj))
+	}
+	return nil, errors.New("only dry runs are expected")
+}
+
+func (w *world) CreateOnce(_ context.Context, obj *unstructured.Unstructured) (*unstructured.Unstructured, error) {
+	r := cluster.RefOf(obj)
+	if live, ok := w.objects[r]; ok {
+		return live, nil
+	}
+	if err := w.do("create", r); err != nil {
+		return nil, err
+	}
+	w.put(obj, "")
+	return w.objects[r], nil
+}
+
+func (w *world) Delete(_ context.Context, r cluster.Ref, uid types.UID) error {
+	if err := w.do("delete", r); err != nil {
+		return err
+	}
+	if live, ok := w.objects[r]; ok && live.GetUID() == uid {
+		delete(w.objects, r)
+	}
+	return nil
+}
+
+func (w *world) Prune(ctx context.Context, old, now cluster.Inventory) ([]cluster.Change, error) {
+	var gone cluster.Inventory
+	for _, item := range old.Items {
+		stays := false
+		for _, n := range now.Items {
+			stays = stays || n.Ref == item.Ref
+		}
+		if !stays {
+			gone.Items = append(gone.Items, item)
+		}
+	}
+	return w.DeleteInventory(ctx, gone, false)
+}
+
+func (w *world) DeleteInventory(ctx context.Context, inv cluster.Inventory, evenKept bool) ([]cluster.Change, error) {
+	var done []cluster.Change
+	for i := len(inv.Items) - 1; i >= 0; i-- {
+		item := inv.Items[i]
+		live, ok := w.objects[item.Ref]
+		if !ok {
+			continue
+		}
+		action := cluster.Kept
+		if live.GetUID() == item.UID && (evenKept || live.GetLabels()[cluster.KeepKey] != "true") {
+			action = cluster.Pruned
+			if err := w.Delete(ctx, item.Ref, item.UID); err != nil {
+				return done, err
+			}
+		}
+		done = append(done, cluster.Change{Ref: item.Ref, Action: action, UID: live.GetUID()})
+	}
+	return done, nil
+}
+
+// records keeps the record beside the objects: it is not one of those that are counted.
+func (w *world) records() records { return worldRecords{w} }
+
+type worldRecords struct{ *world }
+
+func (r worldRecords) Load(_ context.Context, namespace string) (*instance.Instance, error) {
+	if record, ok := r.record[namespace]; ok {
+		return &record, nil
+	}
+	return nil, nil
+}
+
+func (r worldRecords) Save(_ context.Context, i instance.Instance) error {
+	if err := r.enter("save record"); err != nil {
+		return err
+	}
+	i.Inventory.Items = append([]cluster.Change(nil), i.Inventory.Items...)
+	r.record[i.Namespace] = i
+	return nil
+}
+
+func (r worldRecords) Delete(_ context.Context, namespace string) error {
+	delete(r.record, namespace)
+	return r.enter("delete record")
+}
+
+type noTunnel struct{}
+
+func (noTunnel) DialContext(context.Context, string, string) (net.Conn, error) {
+	return nil, errors.New("there is nothing at the other end")
+}
+func (noTunnel) Close() error { return nil }
+
+// install installs and expects it to work.
+func (w *world) install(t *testing.T, p Parameters) []Change {
+	t.Helper()
+	done, err := w.client().Install(t.Context(), p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return done
+}
