@@ -29,7 +29,7 @@ func (w *waiter) diagnosed(ctx context.Context, t *trouble) error {
 func (w *waiter) timedOut(ctx context.Context, s *scene, v verdict) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), grace)
 	defer cancel()
-	f := &failure.Error{Class: failure.TimedOut, Reason: "NotReadyInTime", Err: context.DeadlineExceeded}
+	f := &failure.Error{Class: failure.TimedOut, Reason: "NotReadyInTime"}
 	if s == nil {
 		f.Message = "the time was over before the cluster told of " + names(w.targets)
 		f.Hint = "wait longer with --timeout"
@@ -44,10 +44,10 @@ func (w *waiter) timedOut(ctx context.Context, s *scene, v verdict) error {
 			f.Hint = t.hint
 		}
 	}
-	if len(v.pending) == 1 {
-		f.Object = v.pending[0].target.Object.String()
-	}
 	f.Message = "not ready in time: " + strings.Join(parts, ", ")
+	if len(v.pending) == 1 { // the object is named before the message
+		f.Object, f.Message = v.pending[0].target.Object.String(), "not ready in time: "+v.pending[0].why()
+	}
 	if f.Hint == "" {
 		f.Hint = "it may still come up: wait longer with --timeout"
 	}

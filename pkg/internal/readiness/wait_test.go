@@ -199,7 +199,7 @@ func TestWaitThatTimesOutNamesEachTargetAndWhy(t *testing.T) {
 			},
 		}
 		took, _, err := wait(t, f, target("apps", "Deployment", "mlflow"), target("apps", "Deployment", "done"), postgresSet())
-		if took != 10*time.Minute || !errors.Is(err, context.DeadlineExceeded) {
+		if took != 10*time.Minute {
 			t.Errorf("took %s, %v", took, err)
 		}
 		wantFailure(t, err, failure.TimedOut, "NotReadyInTime", "",
