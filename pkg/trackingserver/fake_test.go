@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
+	"slices"
 	"strings"
 	"testing"
 
@@ -70,14 +72,13 @@ func (w *world) client() *Client {
 		},
 		dial: func(cluster.ServicePort) tunnel { return noTunnel{} },
 		kinds: func(context.Context) ([]schema.GroupVersionKind, error) {
-			seen, kinds := map[schema.GroupVersionKind]bool{}, []schema.GroupVersionKind(nil)
+			kinds := map[schema.GroupVersionKind]bool{core("ConfigMap", "", "").GroupVersionKind: true}
 			for r := range w.objects {
-				if !seen[r.GroupVersionKind] && r.Namespace != "" {
-					seen[r.GroupVersionKind] = true
-					kinds = append(kinds, r.GroupVersionKind)
+				if r.Namespace != "" {
+					kinds[r.GroupVersionKind] = true
 				}
 			}
-			return kinds, nil
+			return slices.Collect(maps.Keys(kinds)), nil
 		},
 	}
 }

@@ -1,0 +1,242 @@
+package trackingserver
+
+import (
+	"bytes"
+	"flag"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"sigs.k8s.io/yaml"
+
+	"github.com/kubectl-mlflow/kubectl-mlflow/manifests"
+	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/progress"
+)
+
+func TestMain(m *testing.M) {
+	flag.Bool("update", false, "write the golden files anew")
+	flag.Parse()
+	os.Exit(m.Run())
+}
+
+func updating() bool { return flag.Lookup("update").Value.String() == "true" }
+
+func renderAll(t *testing.T, p Parameters) []*unstructured.Unstructured {
+	t.Helper()
+	objs, err := New(nil, manifests.FS, progress.Discard{}).Render(p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return objs
+}
+
+// documents reads a stream of YAML documents.
+func documents(t *testing.T, stream []byte) []map[string]any {
+	t.Helper()
+	var docs []map[string]any
+	for _, text := range bytes.Split(stream, []byte("\n---\n")) {
+		doc := map[string]any{}
+		if err := yaml.Unmarshal(text, &doc); err != nil {
+			t.Fatal(err)
+		}
+		docs = append(docs, doc)
+	}
+	return docs
+}
+
+func stream(t *testing.T, objs []*unstructured.Unstructured) []byte {
+	t.Helper()
+	texts := make([][]byte, 0, len(objs))
+	for _, obj := range objs {
+		text, err := yaml.Marshal(obj.Object)
+		if err != nil {
+			t.Fatal(err)
+		}
+		texts = append(texts, text)
+	}
+	return bytes.Join(texts, []byte("---\n"))
+}
+
+// Golden files hold whole renders: a change of the manifests is seen as what it does. Write them with -update.
+func TestRenderIsAsInTheGoldenFiles(t *testing.T) {
+	for name, p := range map[string]Parameters{
+		"local": {},
+		"local-all-parameters": {
+			Overlay: "local", Namespace: "ml-prod", Image: "registry.example.com:5000/mlflow@sha256:" + strings.Repeat("0123456789abcdef", 4),
+			StorageClass: "premium-rwo", DatabaseStorage: "50Gi", ArtifactsStorage: "1Ti",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			golden, got := filepath.Join("testdata", name+".yaml"), stream(t, renderAll(t, p))
+			if updating() {
+				if err := os.WriteFile(golden, got, 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			want, err := os.ReadFile(golden)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(documents(t, want), documents(t, got)); diff != "" {
+				t.Errorf("differs from %s (-golden +rendered); write it anew with -update if that is meant:\n%s", golden, diff)
+			}
+		})
+	}
+}
+
+// kubectl's kustomize and ours read the same tree in the same way. The migration Job alone differs: in its name.
+func TestKubectlRendersTheSame(t *testing.T) {
+	kubectl, err := exec.LookPath("kubectl")
+	if err != nil {
+		t.Skip("SKIPPED: there is no kubectl on PATH, so the manifests were not compared with `kubectl kustomize`")
+	}
+	overlays, err := manifests.FS.ReadDir("overlays")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, overlay := range overlays {
+		t.Run(overlay.Name(), func(t *testing.T) {
+			out, err := exec.CommandContext(t.Context(), kubectl, "kustomize", filepath.Join("../../manifests/overlays", overlay.Name())).Output()
+			if err != nil {
+				t.Fatal(err)
+			}
+			objs := renderAll(t, Parameters{Overlay: overlay.Name()})
+			for _, obj := range objs {
+				if stageOf(obj) == migration {
+					obj.SetName("mlflow-migration")
+				}
+			}
+			if diff := cmp.Diff(documents(t, out), documents(t, stream(t, objs))); diff != "" {
+				t.Errorf("-kubectl +rendered:\n%s", diff)
+			}
+		})
+	}
+}
+
+// pods are the pod templates of a render, by the object that has them.
+func pods(t *testing.T, objs []*unstructured.Unstructured) map[string]corev1.PodTemplateSpec {
+	t.Helper()
+	found := map[string]corev1.PodTemplateSpec{}
+	for _, obj := range objs {
+		template, ok, err := unstructured.NestedMap(obj.Object, "spec", "template")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !ok {
+			continue
+		}
+		var pod corev1.PodTemplateSpec
+		if err := runtime.DefaultUnstructuredConverter.FromUnstructuredWithValidation(template, &pod, true); err != nil {
+			t.Fatal(err)
+		}
+		found[stageOf(obj)] = pod
+	}
+	if len(found) != 3 {
+		t.Fatalf("%d workloads, want database, migration and server", len(found))
+	}
+	return found
+}
+
+func TestEveryPodIsHardened(t *testing.T) {
+	for stage, pod := range pods(t, renderAll(t, Parameters{})) {
+		spec := pod.Spec
+		if spec.EnableServiceLinks == nil || *spec.EnableServiceLinks || spec.AutomountServiceAccountToken == nil || *spec.AutomountServiceAccountToken {
+			t.Errorf("%s: service links or the token of its ServiceAccount are on", stage)
+		}
+		s := spec.SecurityContext
+		if s == nil || !*s.RunAsNonRoot || *s.RunAsUser == 0 || s.SeccompProfile.Type != corev1.SeccompProfileTypeRuntimeDefault {
+			t.Errorf("%s: its security context is %v", stage, s)
+		}
+		for _, container := range append(spec.InitContainers, spec.Containers...) {
+			s := container.SecurityContext
+			if s == nil || *s.AllowPrivilegeEscalation || !*s.ReadOnlyRootFilesystem || !slices.Equal(s.Capabilities.Drop, []corev1.Capability{"ALL"}) {
+				t.Errorf("%s, container %s: its security context is %v", stage, container.Name, s)
+			}
+			if container.Resources.Requests.Memory().IsZero() || container.Resources.Limits.Memory().IsZero() || container.Resources.Requests.Cpu().IsZero() {
+				t.Errorf("%s, container %s: its resources are %v", stage, container.Name, container.Resources)
+			}
+			for _, word := range slices.Concat(container.Command, container.Args) {
+				if strings.Contains(word, "PASSWORD") || strings.Contains(word, "_URI") {
+					t.Errorf("%s, container %s: %q would put the password where `ps` shows it", stage, container.Name, word)
+				}
+			}
+		}
+	}
+}
+
+// The guide waits for pods by these labels: only those that serve may bear them.
+func TestOnlyServingPodsBearTheGuidesLabels(t *testing.T) {
+	apps := map[string]string{}
+	for stage, pod := range pods(t, renderAll(t, Parameters{})) {
+		apps[stage] = pod.Labels["app"]
+	}
+	if diff := cmp.Diff(map[string]string{database: "postgres", migration: "", server: "mlflow"}, apps); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// What is said of the server's image and environment holds wherever the image runs, and what the database is started with
+// is what MLflow connects to.
+func TestPodsAgree(t *testing.T) {
+	objs := renderAll(t, Parameters{Image: "registry.example.com/mlflow:v3"})
+	all := pods(t, objs)
+	serving := all[server].Spec.Containers[0]
+	for name, container := range map[string]corev1.Container{"init": all[server].Spec.InitContainers[0], "migration": all[migration].Spec.Containers[0]} {
+		if container.Image != "registry.example.com/mlflow:v3" || container.Image != serving.Image {
+			t.Errorf("%s runs %s, the server %s", name, container.Image, serving.Image)
+		}
+		if diff := cmp.Diff(serving.Env, container.Env); diff != "" {
+			t.Errorf("%s: environment differs from the server's:\n%s", name, diff)
+		}
+	}
+	config := map[string]string{}
+	for _, obj := range objs {
+		if obj.GetKind() == "ConfigMap" && strings.HasPrefix(obj.GetName(), "mlflow-config-") {
+			data, _, err := unstructured.NestedStringMap(obj.Object, "data")
+			if err != nil {
+				t.Fatal(err)
+			}
+			config = data
+		}
+	}
+	postgres := map[string]string{}
+	for _, variable := range all[database].Spec.Containers[0].Env {
+		postgres[variable.Name] = variable.Value
+	}
+	if config["DB_USER"] != postgres["POSTGRES_USER"] || config["DB_NAME"] != postgres["POSTGRES_DB"] || config["DB_USER"] == "" {
+		t.Errorf("MLflow connects to %s as %s, the database has %s and %s", config["DB_NAME"], config["DB_USER"], postgres["POSTGRES_DB"], postgres["POSTGRES_USER"])
+	}
+	for _, key := range secretKeys() {
+		if !slices.ContainsFunc(serving.Env, func(e corev1.EnvVar) bool {
+			return e.Name == key && e.ValueFrom.SecretKeyRef.Name == secretName && e.ValueFrom.SecretKeyRef.Key == key
+		}) {
+			t.Errorf("the server does not read %s from the Secret", key)
+		}
+	}
+}
+
+func TestMigrationIsNamedByItsContent(t *testing.T) {
+	name := func(p Parameters) string {
+		for _, obj := range renderAll(t, p) {
+			if stageOf(obj) == migration {
+				return obj.GetName()
+			}
+		}
+		t.Fatal("there is no migration")
+		return ""
+	}
+	plain := name(Parameters{})
+	if again := name(Parameters{DatabaseStorage: "50Gi"}); again != plain {
+		t.Errorf("another size of the volume is another migration: %s, %s", plain, again)
+	}
+	if other := name(Parameters{Image: "mlflow:v4"}); other == plain {
+		t.Errorf("another image is the same migration: %s", plain)
+	}
+}
