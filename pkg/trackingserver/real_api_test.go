@@ -1,0 +1,279 @@
+//go:build api
+
+package trackingserver
+
+import (
+	"bytes"
+	"context"
+	"io/fs"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/fstest"
+	"time"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/cli-runtime/pkg/genericclioptions"
+	"k8s.io/client-go/rest"
+
+	"github.com/kubectl-mlflow/kubectl-mlflow/manifests"
+	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/failure"
+	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/cluster"
+	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/readiness"
+	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/progress"
+)
+
+// realKubeconfig names the kubeconfig of an API server that may be written to. No other one is ever taken.
+const realKubeconfig = "KUBECTL_MLFLOW_TEST_KUBECONFIG"
+
+// warnings are what the API server says beside its answers.
+type warnings struct {
+	mu   sync.Mutex
+	said []string
+}
+
+func (w *warnings) HandleWarningHeader(_ int, _ string, text string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.said = append(w.said, text)
+}
+
+// take returns what was said since the last call.
+func (w *warnings) take() []string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	said := w.said
+	w.said = nil
+	return said
+}
+
+// real is an API server and a namespace of the test's own in it, which holds Pods to the standard "restricted".
+type real struct {
+	cluster   *cluster.Client
+	flags     *genericclioptions.ConfigFlags
+	warnings  *warnings
+	namespace string
+}
+
+func openReal(t *testing.T) *real {
+	t.Helper()
+	path := os.Getenv(realKubeconfig)
+	if path == "" {
+		t.Fatalf("%s is not set: these tests write to an API server, and take none by chance", realKubeconfig)
+	}
+	r := &real{flags: genericclioptions.NewConfigFlags(false), warnings: &warnings{}}
+	r.flags.KubeConfig = &path
+	r.flags.WithWrapConfigFn(func(config *rest.Config) *rest.Config {
+		config.WarningHandler = r.warnings
+		return config
+	})
+	r.cluster = cluster.New(r.flags)
+	made, err := r.cluster.Create(t.Context(), &unstructured.Unstructured{Object: map[string]any{
+		"apiVersion": "v1", "kind": "Namespace", "metadata": map[string]any{
+			"generateName": "kubectl-mlflow-test-",
+			"labels":       map[string]any{"pod-security.kubernetes.io/enforce": "restricted", "pod-security.kubernetes.io/warn": "restricted"},
+		},
+	}}, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := r.cluster.Delete(context.WithoutCancel(t.Context()), cluster.RefOf(made), made.GetUID()); err != nil {
+			t.Errorf("removing the test's namespace: %v", err)
+		}
+	})
+	r.namespace = made.GetName()
+	return r
+}
+
+// without returns the objects that are not of the kind.
+func without(kind string, objs []*unstructured.Unstructured) []*unstructured.Unstructured {
+	return slices.DeleteFunc(slices.Clone(objs), func(obj *unstructured.Unstructured) bool { return obj.GetKind() == kind })
+}
+
+func TestRealEveryObjectIsTakenWithoutAWarning(t *testing.T) {
+	r := openReal(t)
+	for _, p := range []Parameters{
+		{Namespace: r.namespace},
+		{Namespace: r.namespace, Image: "registry.example.com/mlflow:v3", StorageClass: "fast", DatabaseStorage: "50Gi", ArtifactsStorage: "1Ti"},
+	} {
+		objs := without("Namespace", renderAll(t, p))
+		done, err := r.cluster.Apply(t.Context(), objs, true)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(done) != len(objs) {
+			t.Errorf("%d of %d objects were taken", len(done), len(objs))
+		}
+		if said := r.warnings.take(); len(said) > 0 {
+			t.Errorf("the API server warns: %v", said)
+		}
+	}
+}
+
+// The API server takes a workload that breaks the standard, with a warning, and refuses its pods later, one by one.
+func TestRealPodsOfEveryTemplateAreAdmitted(t *testing.T) {
+	r := openReal(t)
+	objs := renderAll(t, Parameters{Namespace: r.namespace})
+	for _, account := range []string{"mlflow", "default"} {
+		made := &unstructured.Unstructured{}
+		made.SetGroupVersionKind(core("ServiceAccount", "", "").GroupVersionKind)
+		made.SetNamespace(r.namespace)
+		made.SetName(account)
+		if _, err := r.cluster.CreateOnce(t.Context(), made); err != nil {
+			t.Fatal(err)
+		}
+	}
+	admitted := 0
+	for _, obj := range objs {
+		template, ok, err := unstructured.NestedMap(obj.Object, "spec", "template")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !ok {
+			continue
+		}
+		pod := &unstructured.Unstructured{Object: template}
+		pod.SetGroupVersionKind(core("Pod", "", "").GroupVersionKind)
+		pod.SetNamespace(r.namespace)
+		pod.SetGenerateName(obj.GetName() + "-")
+		if _, err := r.cluster.Create(t.Context(), pod, true); err != nil {
+			t.Errorf("a pod of %s: %v", cluster.RefOf(obj), err)
+			continue
+		}
+		admitted++
+		if said := r.warnings.take(); len(said) > 0 {
+			t.Errorf("a pod of %s: the API server warns: %v", cluster.RefOf(obj), said)
+		}
+
+		unstructured.RemoveNestedField(pod.Object, "spec", "securityContext")
+		if _, err := r.cluster.Create(t.Context(), pod, true); err == nil || !strings.Contains(err.Error(), "restricted") {
+			t.Errorf("a pod of %s without its security context: got %v, want it refused: the check does not check", cluster.RefOf(obj), err)
+		}
+	}
+	if admitted != 3 {
+		t.Errorf("%d pods were admitted, want those of database, migration and server", admitted)
+	}
+}
+
+// client is a Client on a real API server without controllers: what pods would do is taken as done.
+func (r *real) client() *Client {
+	c := New(r.flags, manifests.FS, progress.Discard{})
+	c.wait = func(context.Context, []readiness.Target, progress.Step) error { return nil }
+	c.probe = func(context.Context, tunnel) error { return nil }
+	return c
+}
+
+// versions are all objects of the namespace that are ours, with the versions that a write would change.
+func (r *real) versions(t *testing.T) map[string]string {
+	t.Helper()
+	kinds, err := namespacedKinds(t.Context(), r.cluster)
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := map[string]string{}
+	for _, kind := range kinds {
+		objs, err := r.cluster.List(t.Context(), cluster.Query{GroupVersionKind: kind, Namespace: r.namespace})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, obj := range objs {
+			if obj.GetLabels()[cluster.ManagedByLabel] == cluster.FieldManager {
+				found[cluster.RefOf(obj).String()] = obj.GetResourceVersion()
+			}
+		}
+	}
+	return found
+}
+
+func TestRealInstallAgainUninstallInstall(t *testing.T) {
+	r := openReal(t)
+	p := Parameters{Namespace: r.namespace, DatabaseStorage: "50Gi"}
+	for _, change := range mustInstall(t, r.client(), p) {
+		if change.Action != cluster.Created {
+			t.Errorf("first install: %s %s", change.Object(), change.Action)
+		}
+	}
+	before := r.versions(t)
+	began := time.Now()
+	for _, change := range mustInstall(t, r.client(), Parameters{Namespace: r.namespace}) {
+		if change.Action != Unchanged {
+			t.Errorf("second install: %s %s", change.Object(), change.Action)
+		}
+	}
+	t.Logf("a rerun with nothing to do takes %v", time.Since(began))
+	for object, version := range r.versions(t) {
+		if before[object] != version {
+			t.Errorf("second install: %s has version %s, had %q", object, version, before[object])
+		}
+	}
+
+	r.flags.Namespace = &r.namespace
+	if _, err := r.client().Uninstall(t.Context(), false); err != nil {
+		t.Fatal(err)
+	}
+	var left []string
+	for object, version := range r.versions(t) {
+		left = append(left, object)
+		if object != "configmap/kubectl-mlflow" && version != before[object] {
+			t.Errorf("uninstall wrote %s", object)
+		}
+	}
+	slices.Sort(left)
+	want := []string{"configmap/kubectl-mlflow", "persistentvolumeclaim/mlflow-artifacts", "persistentvolumeclaim/postgres-data", "secret/mlflow-secret"}
+	if !slices.Equal(left, want) {
+		t.Errorf("uninstall left %v, want %v", left, want)
+	}
+	for _, change := range mustInstall(t, r.client(), Parameters{Namespace: r.namespace}) {
+		kept := change.Kind == "Secret" || change.Kind == "PersistentVolumeClaim"
+		if unchanged := change.Action == Unchanged; unchanged != kept {
+			t.Errorf("install after uninstall: %s %s", change.Object(), change.Action)
+		}
+	}
+
+	secret := core("Secret", r.namespace, secretName)
+	if err := r.cluster.Delete(t.Context(), secret, ""); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.client().Install(t.Context(), p); failure.ClassOf(err) != failure.Refused {
+		t.Errorf("install without the Secret of its data: got %v, want it refused", err)
+	}
+}
+
+func mustInstall(t *testing.T, c *Client, p Parameters) []Change {
+	t.Helper()
+	done, err := c.Install(t.Context(), p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return done
+}
+
+func TestRealInstallTakesItsNamespaceBackWhenTheDryRunFails(t *testing.T) {
+	r := openReal(t)
+	broken := fstest.MapFS{}
+	err := fs.WalkDir(manifests.FS, ".", func(name string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() {
+			return err
+		}
+		text, err := manifests.FS.ReadFile(name)
+		broken[name] = &fstest.MapFile{Data: bytes.ReplaceAll(text, []byte("port: 5000"), []byte("port: 70000"))}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := r.client()
+	c.manifests = broken
+	name := r.namespace + "-more"
+	done, err := c.Install(t.Context(), Parameters{Namespace: name})
+	if failure.ClassOf(err) != failure.Invalid || !strings.Contains(err.Error(), "70000") || len(done) > 0 {
+		t.Errorf("got %v, %v, want the port refused", done, err)
+	}
+	live, err := c.get(t.Context(), core("Namespace", "", name))
+	if err != nil || live != nil && live.GetDeletionTimestamp() == nil {
+		t.Errorf("the namespace stays: %v", err)
+	}
+}
