@@ -5,6 +5,7 @@ import (
 	"archive/zip"
 	"bytes"
 	"compress/gzip"
+	"errors"
 	"io"
 	"os"
 	"strings"
@@ -98,7 +99,7 @@ func TestPackIsReproducibleAndReadable(t *testing.T) {
 	}
 	for r, i := tar.NewReader(z), 0; ; i++ {
 		header, err := r.Next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			if i != 2 {
 				t.Errorf("%d files in the .tar.gz", i)
 			}

@@ -32,20 +32,24 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 			return 2
 		}
 		if err := writeEvent(stdout, *event, flags.Arg(0), flags.Arg(1), flags.Arg(2)); err != nil {
-			fmt.Fprintln(stderr, err)
+			complain(stderr, err)
 			return 1
 		}
 		return 0
 	}
 	s := &summary{out: stdout, mustRun: *mustRun, quiet: *quiet}
 	if err := read(s, flags.Args(), stdin); err != nil {
-		fmt.Fprintln(stderr, "testsum:", err)
+		complain(stderr, err)
 		return 1
 	}
 	if !s.finish() {
 		return 1
 	}
 	return 0
+}
+
+func complain(stderr io.Writer, err error) {
+	_, _ = fmt.Fprintln(stderr, "testsum:", err)
 }
 
 func read(s *summary, files []string, stdin io.Reader) error {

@@ -74,7 +74,7 @@ func (s *summary) read(r io.Reader) error {
 			if strings.HasPrefix(line, "{") && json.Unmarshal([]byte(line), &e) == nil && e.Action != "" {
 				s.add(e)
 			} else {
-				fmt.Fprint(s.out, line) // not from go test, but somebody said it
+				s.say("%s", line) // not from go test, but somebody said it
 			}
 		}
 		if err == io.EOF {
@@ -124,7 +124,7 @@ func (s *summary) test(k key, e event) {
 		}
 	}
 	if e.Action == "skip" && !s.quiet {
-		fmt.Fprintf(s.out, "skip %s\n%s", k, indent(text(s.output, k).String()))
+		s.say("skip %s\n%s", k, indent(text(s.output, k).String()))
 	}
 	delete(s.output, k)
 }
@@ -141,7 +141,7 @@ func (s *summary) pkg(k key, e event) {
 			s.fail(k, said)
 		}
 	} else if !s.quiet && s.has(k.pkg) {
-		fmt.Fprintf(s.out, "ok   %s (%.1fs)\n", k.pkg, e.Elapsed)
+		s.say("ok   %s (%.1fs)\n", k.pkg, e.Elapsed)
 	}
 	delete(s.output, k)
 	delete(s.broken, k.pkg)
@@ -180,7 +180,7 @@ func (s *summary) fail(k key, said string) {
 		s.failed = append(s.failed, k)
 	}
 	if !s.quiet {
-		fmt.Fprintf(s.out, "FAIL %s\n%s", k, indent(said))
+		s.say("FAIL %s\n%s", k, indent(said))
 	}
 }
 
@@ -209,11 +209,16 @@ func (s *summary) finish() bool {
 	}
 	for _, k := range s.failed {
 		if !failedParents[k] {
-			fmt.Fprintln(s.out, "failed:", k)
+			s.say("failed: %s\n", k)
 		}
 	}
-	fmt.Fprintf(s.out, "%d passed, %d failed, %d skipped\n", count["pass"], count["fail"], count["skip"])
+	s.say("%d passed, %d failed, %d skipped\n", count["pass"], count["fail"], count["skip"])
 	return count["fail"] == 0 && len(s.tests) > 0
+}
+
+// say prints. Where nobody listens, the exit code has to do.
+func (s *summary) say(format string, args ...any) {
+	_, _ = fmt.Fprintf(s.out, format, args...)
 }
 
 func text[K comparable](m map[K]*strings.Builder, k K) *strings.Builder {

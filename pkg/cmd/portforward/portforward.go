@@ -74,7 +74,7 @@ func (o *Options) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer listener.Close()
+	defer func() { _ = listener.Close() }()
 	port := listener.Addr().(*net.TCPAddr).Port //nolint:forcetypeassert // the address of a TCP listener
 	if o.Ports[0] != 0 && port != o.Ports[0] {
 		o.Talk.Say("Port %d is taken on this machine; taking %d.", o.Ports[0], port)

@@ -129,7 +129,7 @@ func TestColoursOnlyWhereWanted(t *testing.T) {
 	}
 }
 
-func TestConcurrentStepsAndClose(t *testing.T) {
+func TestConcurrentStepsAndClose(*testing.T) {
 	p := NewProgress(io.Discard)
 	var all sync.WaitGroup
 	for range 20 {
@@ -172,7 +172,7 @@ func TestAFileIsNoTerminal(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer f.Close()
+	t.Cleanup(func() { _ = f.Close() })
 	if got := inspect(f, "linux", os.LookupEnv); got.live || got.color {
 		t.Errorf("a file is taken for a terminal: %+v", got)
 	}
