@@ -22,7 +22,7 @@ const (
 // Set says where everything is. All paths are absolute and inside the cache folder.
 type Set struct {
 	// Bin holds etcd, kube-apiserver and kubectl; with Full also kube-controller-manager, kube-scheduler, kubelet, kube-proxy,
-	// containerd, containerd-shim-runc-v2, ctr, runc, docker-registry and uv.
+	// containerd, containerd-shim-runc-v2, ctr, runc, unpigz, docker-registry and uv.
 	Bin string
 	// CNI holds the CNI plugins. Empty with API, like all that follow but Key.
 	CNI string

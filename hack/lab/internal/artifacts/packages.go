@@ -114,13 +114,14 @@ func (s *store) apt(ctx context.Context, log string, work func() error) error {
 }
 
 // debianPrograms are the files of nodePackages that go into Bin; the CNI plugins go into a folder of their own.
+// unpigz is for containerd, which unpacks compressed layers with it where it finds it in PATH.
 func debianPrograms() []string {
-	return []string{"usr/bin/containerd", "usr/bin/containerd-shim-runc-v2", "usr/bin/ctr", "usr/bin/docker-registry", "usr/sbin/runc"}
+	return []string{"usr/bin/containerd", "usr/bin/containerd-shim-runc-v2", "usr/bin/ctr", "usr/bin/docker-registry", "usr/bin/unpigz", "usr/sbin/runc"}
 }
 
 // nodePackages are unpacked and not installed: installing would start daemons. What they need, libc6 and libseccomp2, apt needs too.
 func nodePackages() []string {
-	return []string{"containerd", "runc", "containernetworking-plugins", "docker-registry"}
+	return []string{"containerd", "runc", "containernetworking-plugins", "docker-registry", "pigz"}
 }
 
 // debian returns a folder with the programs that come from Debian, and the CNI plugins in cni.

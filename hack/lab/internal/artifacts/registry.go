@@ -52,7 +52,7 @@ type layeredImage struct {
 
 // layered finds the trees of every image, and all that decides what the registry will hold.
 func (s *store) layered(ctx context.Context, list []images.Image, trees map[string]images.Tree, programs []string) ([]layeredImage, []string, error) {
-	recipe := []string{"uncompressed layers, 1"}
+	recipe := []string{"uncompressed layers"}
 	var all []layeredImage
 	for _, image := range list {
 		layered := layeredImage{Image: image}

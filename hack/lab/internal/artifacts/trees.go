@@ -30,7 +30,7 @@ type tree struct {
 
 // mlflowRequirements are what the MLflow image holds. The rest is what these ask for.
 func mlflowRequirements() []string {
-	return []string{"mlflow==3.17.2", "psycopg2-binary", "google-cloud-storage", "boto3", "prometheus-flask-exporter"}
+	return []string{"mlflow==3.17.2", "psycopg2-binary==2.9.13", "google-cloud-storage==3.17.1", "boto3==1.44.5", "prometheus-flask-exporter==0.23.2"}
 }
 
 // pythonRequirements are what the Python image brings along.

@@ -2,6 +2,7 @@ package images
 
 import (
 	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -27,52 +28,63 @@ func NewStorage(folder string) Storage {
 	return Storage{root: filepath.Join(folder, "docker", "registry", "v2")}
 }
 
-// Layer is a layer that the storage holds. It is not compressed: the registry is on the same machine as those who pull.
-type Layer struct {
+// Layer is a layer that the storage holds. It is not compressed: the registry is on the machine of those who pull, and unpacking
+// would cost more than reading.
+type Layer struct{ blob }
+
+// Put stores a tree's layer.
+func (s Storage) Put(t Tree) (Layer, error) {
+	stored, err := s.put(t.write)
+	return Layer{stored}, err
+}
+
+type blob struct {
 	digest v1.Hash
 	size   int64
 }
 
-// Put stores a tree's layer.
-func (s Storage) Put(t Tree) (Layer, error) {
-	return s.blob(t.write)
-}
-
-// blob stores what write writes, under the digest it turns out to have.
-func (s Storage) blob(write func(io.Writer) error) (l Layer, err error) {
+// put stores what write writes, under the digest it turns out to have.
+func (s Storage) put(write func(io.Writer) error) (b blob, err error) {
 	blobs := filepath.Join(s.root, "blobs", "sha256")
 	if err := os.MkdirAll(blobs, 0o755); err != nil { //nolint:gosec // public images
-		return Layer{}, err
+		return blob{}, err
 	}
 	file, err := os.CreateTemp(blobs, ".new-")
 	if err != nil {
-		return Layer{}, err
+		return blob{}, err
 	}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, os.RemoveAll(file.Name()))
 		}
 	}()
-	meter := &meter{hash: sha256.New()}
+	meter := newMeter()
 	if err := errors.Join(write(io.MultiWriter(file, meter)), file.Chmod(0o644), file.Close()); err != nil {
-		return Layer{}, err
+		return blob{}, err
 	}
-	l = Layer{digest: v1.Hash{Algorithm: "sha256", Hex: fmt.Sprintf("%x", meter.hash.Sum(nil))}, size: meter.size}
-	folder := filepath.Join(blobs, l.digest.Hex[:2], l.digest.Hex)
+	b = blob{digest: meter.digest(), size: meter.size}
+	folder := filepath.Join(blobs, b.digest.Hex[:2], b.digest.Hex)
 	if err := os.MkdirAll(folder, 0o755); err != nil { //nolint:gosec // public images
-		return Layer{}, err
+		return blob{}, err
 	}
-	return l, os.Rename(file.Name(), filepath.Join(folder, "data"))
+	return b, os.Rename(file.Name(), filepath.Join(folder, "data"))
 }
 
+// meter measures what is written to it.
 type meter struct {
 	hash hash.Hash
 	size int64
 }
 
+func newMeter() *meter { return &meter{hash: sha256.New()} }
+
 func (m *meter) Write(p []byte) (int, error) {
 	m.size += int64(len(p))
 	return m.hash.Write(p)
+}
+
+func (m *meter) digest() v1.Hash {
+	return v1.Hash{Algorithm: "sha256", Hex: hex.EncodeToString(m.hash.Sum(nil))}
 }
 
 // Tag stores an image of layers, from the bottom, under its name.
@@ -138,12 +150,12 @@ func (s Storage) manifest(image Image, layers []Layer) (manifest, config v1.Hash
 	return whole.digest, stored.digest, err
 }
 
-func (s Storage) json(value any) (Layer, error) {
+func (s Storage) json(value any) (blob, error) {
 	text, err := json.Marshal(value)
 	if err != nil {
-		return Layer{}, err
+		return blob{}, err
 	}
-	return s.blob(func(w io.Writer) error {
+	return s.put(func(w io.Writer) error {
 		_, err := w.Write(text)
 		return err
 	})

@@ -25,10 +25,10 @@ initialise() {
     echo 'The database is not initialised and POSTGRES_PASSWORD is not set.' >&2
     exit 1
   fi
-  local password=()
-  [ -z "$POSTGRES_PASSWORD" ] || password=(--pwfile=<(printf '%s\n' "$POSTGRES_PASSWORD"))
-  # The arguments are split at spaces, quotes and all, as in the original.
-  eval 'initdb --pgdata="$PGDATA" --username="$POSTGRES_USER" "${password[@]}" '"$POSTGRES_INITDB_ARGS"
+  # shellcheck disable=SC2016 # expanded by eval, which splits the given arguments as the original does, quotes and all
+  local initdb='initdb --pgdata="$PGDATA" --username="$POSTGRES_USER"'
+  [ -z "$POSTGRES_PASSWORD" ] || initdb+=' --pwfile=<(printf "%s\n" "$POSTGRES_PASSWORD")'
+  eval "$initdb $POSTGRES_INITDB_ARGS"
   printf '\nhost all all all %s\n' "${POSTGRES_HOST_AUTH_METHOD:-scram-sha-256}" >>"$PGDATA/pg_hba.conf"
   [ "$POSTGRES_DB" = postgres ] || create_database
 }

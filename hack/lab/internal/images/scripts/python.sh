@@ -3,6 +3,8 @@ below=$1 out=$2 uv=$3 cache=$4
 shift 4
 copy "$below" "$out"
 add_packages "$out" python3.11
+# Parts of the standard library that Debian keeps apart, and the wheels that ensurepip installs.
+unpack "$out" python3-distutils python3-lib2to3 python3.11-venv python3-pip-whl python3-setuptools-whl
 for name in python python3 python3.11; do
   ln -s /usr/bin/python3.11 "$out/usr/local/bin/$name"
 done
