@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 
 	"github.com/fluxcd/cli-utils/pkg/kstatus/status"
@@ -230,16 +231,30 @@ func marks(service *unstructured.Unstructured) mark {
 	return mark{annotations[hashKey], annotations[generationKey]}
 }
 
-// find returns the revision made of service's template, or nil. One of a deleted Service of the same name is another one.
+// find returns the revision made of service's template, or nil: the newest, where somebody has changed the template since and left
+// our annotations in it. One of a deleted Service of the same name is another one.
 func find(revisions []*unstructured.Unstructured, service *unstructured.Unstructured) *unstructured.Unstructured {
+	var newest *unstructured.Unstructured
 	for _, r := range revisions {
 		annotations := r.GetAnnotations()
 		if (mark{annotations[hashKey], annotations[generationKey]}) != marks(service) || r.GetDeletionTimestamp() != nil {
 			continue
 		}
-		if of := r.GetLabels()[serving.ServiceUIDLabelKey]; of == "" || of == string(service.GetUID()) {
-			return r
+		if of := r.GetLabels()[serving.ServiceUIDLabelKey]; of != "" && of != string(service.GetUID()) {
+			continue
+		}
+		if newest == nil || templateGeneration(r) > templateGeneration(newest) {
+			newest = r
 		}
 	}
-	return nil
+	return newest
+}
+
+// templateGeneration counts the templates of a Service; 0 is one that Knative has not counted.
+func templateGeneration(revision *unstructured.Unstructured) int64 {
+	n, err := strconv.ParseInt(revision.GetLabels()[serving.ConfigurationGenerationLabelKey], 10, 64)
+	if err != nil {
+		return 0
+	}
+	return n
 }

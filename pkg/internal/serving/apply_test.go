@@ -118,6 +118,17 @@ func TestSameContentIsUnchanged(t *testing.T) {
 	}
 }
 
+func TestRevisionIsTheNewestOfTheTemplate(t *testing.T) {
+	w := newWorld(t)
+	apply(t, w, iris("1"))
+	for _, value := range []string{"1", "2", "3"} {
+		w.edit(func(s *knative.Service) { s.Spec.Template.Annotations["autoscaling.knative.dev/min-scale"] = value })
+	}
+	if a := apply(t, w, iris("1")); a.Action != Unchanged || a.Revision.Name != "iris-00004" {
+		t.Errorf("applied %+v, want the revision that somebody's last change made", a)
+	}
+}
+
 func tagged(revision, tag string) knative.TrafficTarget {
 	return knative.TrafficTarget{RevisionName: revision, Tag: tag, LatestRevision: new(false), Percent: new(int64(0))}
 }

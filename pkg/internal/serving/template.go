@@ -122,15 +122,23 @@ func (s Spec) container() corev1.Container {
 	}
 }
 
-// toUnstructured is obj as it is sent: without the empty status and timestamps that Go's zero values would write.
-func toUnstructured(obj runtime.Object) (*unstructured.Unstructured, error) {
-	content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(obj)
+// toUnstructured is service as it is sent: without what Go's zero values would write. Knative names the container.
+func toUnstructured(service *knative.Service) (*unstructured.Unstructured, error) {
+	content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(service)
 	if err != nil {
 		return nil, err
 	}
-	u := &unstructured.Unstructured{Object: content}
 	unstructured.RemoveNestedField(content, "status")
 	unstructured.RemoveNestedField(content, "metadata", "creationTimestamp")
 	unstructured.RemoveNestedField(content, "spec", "template", "metadata", "creationTimestamp")
-	return u, nil
+	containers, _, err := unstructured.NestedSlice(content, "spec", "template", "spec", "containers")
+	if err != nil {
+		return nil, err
+	}
+	for _, c := range containers {
+		if container, ok := c.(map[string]any); ok && container["name"] == "" {
+			delete(container, "name")
+		}
+	}
+	return &unstructured.Unstructured{Object: content}, unstructured.SetNestedSlice(content, containers, "spec", "template", "spec", "containers")
 }

@@ -3,10 +3,12 @@ package serving
 import (
 	"context"
 	"fmt"
+	"reflect"
 	"strconv"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -103,7 +105,7 @@ func (w *world) Update(_ context.Context, obj *unstructured.Unstructured, dryRun
 	}
 	obj = obj.DeepCopy()
 	obj.SetGeneration(live.GetGeneration())
-	if fmt.Sprint(obj.Object["spec"]) != fmt.Sprint(live.Object["spec"]) {
+	if !reflect.DeepEqual(obj.Object["spec"], live.Object["spec"]) {
 		obj.SetGeneration(live.GetGeneration() + 1)
 	}
 	return w.store(obj, dryRun), nil
@@ -139,7 +141,7 @@ func (w *world) put(obj *unstructured.Unstructured) *unstructured.Unstructured {
 func (w *world) reconcile(service *knative.Service) {
 	previous := w.revisions(service.Name)
 	template := service.Spec.Template
-	if n := len(previous); n > 0 && fmt.Sprint(previous[n-1].Spec) == fmt.Sprint(template.Spec) && previous[n-1].Annotations[hashKey] == template.Annotations[hashKey] && previous[n-1].Annotations[generationKey] == template.Annotations[generationKey] {
+	if n := len(previous); n > 0 && equality.Semantic.DeepEqual(previous[n-1].Spec, template.Spec) && equality.Semantic.DeepEqual(previous[n-1].Annotations, template.Annotations) {
 		return
 	}
 	service.Status.ObservedGeneration = service.Generation
@@ -153,7 +155,10 @@ func (w *world) reconcile(service *knative.Service) {
 		TypeMeta: metav1.TypeMeta{APIVersion: knative.SchemeGroupVersion.String(), Kind: "Revision"},
 		ObjectMeta: metav1.ObjectMeta{
 			Namespace: service.Namespace, Name: fmt.Sprintf("%s-%05d", service.Name, len(previous)+1), Annotations: template.Annotations, Generation: 1,
-			Labels: map[string]string{serving.ServiceLabelKey: service.Name, serving.ServiceUIDLabelKey: string(service.UID)},
+			Labels: map[string]string{
+				serving.ServiceLabelKey: service.Name, serving.ServiceUIDLabelKey: string(service.UID),
+				serving.ConfigurationGenerationLabelKey: strconv.Itoa(len(previous) + 1),
+			},
 		},
 		Spec: template.Spec,
 	})
