@@ -56,6 +56,9 @@ func (c *Client) others(ctx context.Context, namespace string) ([]string, error)
 	}
 	var found []string
 	for _, kind := range kinds {
+		if about(kind.Kind) {
+			continue
+		}
 		objs, err := c.cluster.List(ctx, cluster.Query{GroupVersionKind: kind, Namespace: namespace})
 		if err != nil {
 			return nil, err
@@ -69,17 +72,15 @@ func (c *Client) others(ctx context.Context, namespace string) ([]string, error)
 	return found, nil
 }
 
-// native tells what is in every namespace, or is about its objects and not an object by itself.
+// about tells the kinds that say something about other objects, and go with them.
+func about(kind string) bool {
+	return kind == "Event" || kind == "Endpoints" || kind == "EndpointSlice"
+}
+
+// native tells what Kubernetes puts into every namespace.
 func native(obj *unstructured.Unstructured) bool {
-	switch obj.GetKind() {
-	case "ConfigMap":
-		return obj.GetName() == "kube-root-ca.crt"
-	case "ServiceAccount":
-		return obj.GetName() == "default"
-	case "Event", "Endpoints", "EndpointSlice":
-		return true
-	}
-	return false
+	return obj.GetKind() == "ConfigMap" && obj.GetName() == "kube-root-ca.crt" ||
+		obj.GetKind() == "ServiceAccount" && obj.GetName() == "default"
 }
 
 // namespacedKinds are all kinds whose objects live in a namespace and can be deleted. One that cannot be asked about is an

@@ -89,6 +89,21 @@ func TestUninstallLeavesWhatIsNotItsOwn(t *testing.T) {
 			t.Errorf("left %v", left)
 		}
 	})
+	t.Run("what Kubernetes puts into a namespace does not count", func(t *testing.T) {
+		w := newWorld()
+		w.install(t, Parameters{})
+		for kind, name := range map[string]string{"ConfigMap": "kube-root-ca.crt", "ServiceAccount": "default", "Event": "mlflow.1", "Endpoints": "mlflow"} {
+			obj := &unstructured.Unstructured{}
+			obj.SetGroupVersionKind(core(kind, "", "").GroupVersionKind)
+			obj.SetNamespace("mlflow")
+			obj.SetName(name)
+			w.put(obj, "")
+		}
+		w.uninstall(t, true)
+		if slices.Contains(w.left(), "namespace/mlflow") {
+			t.Errorf("left %v", w.left())
+		}
+	})
 	t.Run("namespace that was there before", func(t *testing.T) {
 		w := newWorld()
 		w.put(namespaceNamed("mlflow"), "theirs")
