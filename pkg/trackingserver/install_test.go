@@ -215,7 +215,7 @@ func TestInstallRefusesAndChangesNothing(t *testing.T) {
 			w.put(secret, "")
 		}, Parameters{}, failure.Refused, "MLFLOW_CRYPTO_KEK_PASSPHRASE"},
 		{"may not read Secrets", func(_ *testing.T, w *world) {
-			w.refuse = func(verb string, r cluster.Ref) error {
+			w.refuse = func(_ string, r cluster.Ref) error {
 				if r.Kind == "Secret" {
 					return forbidden
 				}

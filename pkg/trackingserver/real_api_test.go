@@ -49,21 +49,21 @@ func (w *warnings) take() []string {
 	return said
 }
 
-// real is an API server and a namespace of the test's own in it, which holds Pods to the standard "restricted".
-type real struct {
+// testbed is an API server and a namespace of the test's own in it, which holds Pods to the standard "restricted".
+type testbed struct {
 	cluster   *cluster.Client
 	flags     *genericclioptions.ConfigFlags
 	warnings  *warnings
 	namespace string
 }
 
-func openReal(t *testing.T) *real {
+func openReal(t *testing.T) *testbed {
 	t.Helper()
 	path := os.Getenv(realKubeconfig)
 	if path == "" {
 		t.Fatalf("%s is not set: these tests write to an API server, and take none by chance", realKubeconfig)
 	}
-	r := &real{flags: genericclioptions.NewConfigFlags(false), warnings: &warnings{}}
+	r := &testbed{flags: genericclioptions.NewConfigFlags(false), warnings: &warnings{}}
 	r.flags.KubeConfig = &path
 	r.flags.WithWrapConfigFn(func(config *rest.Config) *rest.Config {
 		config.WarningHandler = r.warnings
@@ -159,7 +159,7 @@ func TestRealPodsOfEveryTemplateAreAdmitted(t *testing.T) {
 }
 
 // client is a Client on a real API server without controllers: what pods would do is taken as done.
-func (r *real) client() *Client {
+func (r *testbed) client() *Client {
 	c := New(r.flags, manifests.FS, progress.Discard{})
 	c.wait = func(context.Context, []readiness.Target, progress.Step) error { return nil }
 	c.probe = func(context.Context, tunnel) error { return nil }
@@ -167,7 +167,7 @@ func (r *real) client() *Client {
 }
 
 // versions are all objects of the namespace that are ours, with the versions that a write would change.
-func (r *real) versions(t *testing.T) map[string]string {
+func (r *testbed) versions(t *testing.T) map[string]string {
 	t.Helper()
 	kinds, err := namespacedKinds(t.Context(), r.cluster)
 	if err != nil {

@@ -240,3 +240,26 @@ func TestMigrationIsNamedByItsContent(t *testing.T) {
 		t.Errorf("another image is the same migration: %s", plain)
 	}
 }
+
+// The lab has no way to a registry: what the manifests run must be among the images that it builds.
+func TestTheLabHasEveryImage(t *testing.T) {
+	text, err := os.ReadFile("../../hack/lab/images.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var lab struct{ Images []struct{ Name string } }
+	if err := yaml.Unmarshal(text, &lab); err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, image := range lab.Images {
+		names = append(names, strings.TrimPrefix(image.Name, "docker.io/library/"))
+	}
+	for stage, pod := range pods(t, renderAll(t, Parameters{})) {
+		for _, container := range append(pod.Spec.InitContainers, pod.Spec.Containers...) {
+			if !slices.Contains(names, container.Image) {
+				t.Errorf("%s runs %s, which hack/lab/images.yaml lacks", stage, container.Image)
+			}
+		}
+	}
+}
