@@ -1,0 +1,135 @@
+// Package image makes a model's image: an environment image by key, the model's layers on it, the launcher last.
+// Only the rooms under image/ import go-containerregistry; only image/docker imports docker.
+package image
+
+import (
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/failure"
+	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/image/registry"
+	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/progress"
+)
+
+// recipe is the version of how an environment is made of its description: raise it where the same Environment shall give another image.
+const recipe = 1
+
+// Where things are in an image.
+const (
+	EnvironmentDir = "/opt/mlflow/env"
+	LauncherDir    = "/opt/mlflow"
+	ModelDir       = "/opt/ml/model" // as in MLflow's own images
+)
+
+// Environment is all that decides the content of an environment image.
+type Environment struct {
+	Base         string // by digest
+	Platform     string // linux/amd64
+	Python       string // 3.11.7; only 3.11 counts, the base has the rest
+	Requirements []string
+	Constraints  []string
+	Apt          []string
+	Wheels       []string // sha256 of local wheels, lower-case hex
+}
+
+// Key is the sha256 of the canonical JSON of e and of the recipe's version, lower-case hex. No credential goes into it.
+func (e Environment) Key() string {
+	canonical := struct {
+		Recipe       int      `json:"recipe"`
+		Base         string   `json:"base"`
+		Platform     string   `json:"platform"`
+		Python       string   `json:"python"`
+		Requirements []string `json:"requirements"`
+		Constraints  []string `json:"constraints"`
+		Apt          []string `json:"apt"`
+		Wheels       []string `json:"wheels"`
+	}{
+		Recipe:       recipe,
+		Base:         e.Base[strings.LastIndex(e.Base, "@")+1:], // the digest: a mirror of the base makes the same environment
+		Platform:     e.Platform,
+		Python:       MajorMinor(e.Python),
+		Requirements: canonicalLines(e.Requirements),
+		Constraints:  canonicalLines(e.Constraints),
+		Apt:          sorted(e.Apt),
+		Wheels:       sorted(e.Wheels),
+	}
+	// Strings, slices of them and an int: Marshal has nothing to refuse.
+	text, err := json.Marshal(canonical)
+	if err != nil {
+		text = fmt.Appendf(nil, "%+v", canonical)
+	}
+	sum := sha256.Sum256(text)
+	return hex.EncodeToString(sum[:])
+}
+
+// Tag is the tag of the environment's image: its key.
+func (e Environment) Tag() string { return "env-" + e.Key() }
+
+// MajorMinor is 3.11 of 3.11.7.
+func MajorMinor(python string) string {
+	parts := strings.SplitN(python, ".", 3)
+	return strings.Join(parts[:min(len(parts), 2)], ".")
+}
+
+// canonicalLines are requirements in an order that does not depend on who wrote them. Options may depend on their order,
+// so lines with options among them stay as they are. A password in an index's URL is not part of what is installed.
+func canonicalLines(lines []string) []string {
+	out := make([]string, 0, len(lines))
+	options := false
+	for _, line := range lines {
+		if line = strings.Join(strings.Fields(line), " "); line == "" {
+			continue
+		}
+		options = options || strings.HasPrefix(line, "-")
+		out = append(out, userinfo.ReplaceAllString(line, "://"))
+	}
+	if options {
+		return out
+	}
+	return sorted(out)
+}
+
+// userinfo is the part of a URL that holds credentials.
+var userinfo = regexp.MustCompile(`://[^/@\s]*@`)
+
+func sorted(list []string) []string {
+	out := slices.Clone(list)
+	slices.Sort(out)
+	if out = slices.Compact(out); out == nil {
+		return []string{}
+	}
+	return out
+}
+
+// Builder builds environment images.
+type Builder interface {
+	Name() string // uv, docker
+	// Check is nil where it can build e; else failure.Diagnosed says precisely what is missing.
+	Check(ctx context.Context, e Environment) error
+	// Build builds e, pushes it to the repository as e.Tag() and returns the digest. Secrets reach the build as mounted files,
+	// never as arguments.
+	Build(ctx context.Context, e Environment, to *registry.Repository, s progress.Step) (digest string, err error)
+}
+
+// DefaultBase is the base image for a model's Python: "docker.io/library/python:3.11-slim".
+func DefaultBase(python string) (string, error) {
+	version := MajorMinor(python)
+	if !pythonVersion.MatchString(version) {
+		return "", &failure.Error{
+			Class:   failure.Invalid,
+			Reason:  "PythonUnknown",
+			Message: fmt.Sprintf("the model's Python version is %q, so no base image can be chosen for it", cmp.Or(python, "not written down")),
+			Hint:    "log the model again with MLflow, which writes python_env.yaml beside it",
+		}
+	}
+	return "docker.io/library/python:" + version + "-slim", nil
+}
+
+var pythonVersion = regexp.MustCompile(`^3\.[0-9]+$`)

@@ -1,0 +1,223 @@
+package layer
+
+import (
+	"archive/tar"
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"io/fs"
+	"path"
+	"slices"
+	"strings"
+	"time"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/types"
+	"github.com/klauspost/compress/gzip"
+)
+
+// File is one file of a layer. Path is slash-separated and relative to the layer's root.
+type File struct {
+	Path       string
+	Size       int64  // bytes, -1 where it is not known before reading
+	SHA256     string // lower-case hex, or "" where it is not known before reading
+	Executable bool
+	Open       func(context.Context) (io.ReadCloser, error)
+}
+
+// Layer packs files under root ("/opt/ml/model") as one layer. It reads each file once.
+func (s *Scratch) Layer(ctx context.Context, root string, files []File) (v1.Layer, error) {
+	blob := &spool{scratch: s}
+	layer, err := s.pack(ctx, root, files, blob)
+	if err != nil {
+		return nil, errors.Join(err, blob.discard())
+	}
+	return layer, nil
+}
+
+func (s *Scratch) pack(ctx context.Context, root string, files []File, blob *spool) (v1.Layer, error) {
+	files = slices.SortedFunc(slices.Values(files), func(a, b File) int { return cmp.Compare(a.Path, b.Path) })
+	digest, diffID := sha256.New(), sha256.New()
+	body := &compressor{to: io.MultiWriter(blob, digest)}
+	archive := &archive{tar: tar.NewWriter(io.MultiWriter(diffID, body)), seen: map[string]bool{}}
+
+	root = strings.Trim(root, "/")
+	if err := archive.directories(path.Join(root, "x")); err != nil {
+		return nil, err
+	}
+	for _, f := range files {
+		if err := s.add(ctx, archive, root, f); err != nil {
+			return nil, fmt.Errorf("pack %s: %w", f.Path, err)
+		}
+	}
+	if err := archive.tar.Close(); err != nil {
+		return nil, fmt.Errorf("pack layer: %w", err)
+	}
+	if err := body.Close(); err != nil {
+		return nil, fmt.Errorf("pack layer: %w", err)
+	}
+	open, err := blob.done()
+	if err != nil {
+		return nil, err
+	}
+	return &packed{diffID: sum(diffID), digest: sum(digest), size: blob.size, gzipped: body.gzip != nil, open: open}, nil
+}
+
+// add writes one file. A file of unknown size is read into a spool first: a tar header comes before the content.
+func (s *Scratch) add(ctx context.Context, a *archive, root string, f File) (err error) {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	in, err := f.Open(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, in.Close()) }()
+	var reader io.Reader = in
+	if f.Size < 0 {
+		spooled := &spool{scratch: s}
+		defer func() { err = errors.Join(err, spooled.discard()) }()
+		if _, err := io.Copy(spooled, in); err != nil {
+			return err
+		}
+		open, err := spooled.done()
+		if err != nil {
+			return err
+		}
+		again, err := open()
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, again.Close()) }()
+		reader, f.Size = again, spooled.size
+	}
+	return a.file(path.Join(root, f.Path), f, reader)
+}
+
+// archive writes a tar in which nothing depends on when, where and by whom it is written.
+type archive struct {
+	tar  *tar.Writer
+	seen map[string]bool
+}
+
+func (a *archive) directories(name string) error {
+	dir := path.Dir(name)
+	if dir == "." || a.seen[dir] {
+		return nil
+	}
+	if err := a.directories(dir); err != nil {
+		return err
+	}
+	a.seen[dir] = true
+	return a.tar.WriteHeader(header(dir+"/", tar.TypeDir, 0o755, 0))
+}
+
+func (a *archive) file(name string, f File, in io.Reader) error {
+	if err := a.directories(name); err != nil {
+		return err
+	}
+	mode := int64(0o644)
+	if f.Executable {
+		mode = 0o755
+	}
+	if err := a.tar.WriteHeader(header(name, tar.TypeReg, mode, f.Size)); err != nil {
+		return err
+	}
+	content := sha256.New()
+	out := io.Writer(a.tar)
+	if f.SHA256 != "" {
+		out = io.MultiWriter(a.tar, content)
+	}
+	n, err := io.Copy(out, io.LimitReader(in, f.Size))
+	if err != nil {
+		return err
+	}
+	if n != f.Size {
+		return fmt.Errorf("%w: %d bytes of %d", io.ErrUnexpectedEOF, n, f.Size)
+	}
+	// The source must end here: a file that grew is another file.
+	if more, err := io.CopyN(io.Discard, in, 1); err != nil && !errors.Is(err, io.EOF) {
+		return err
+	} else if more > 0 {
+		return fmt.Errorf("content is longer than the %d bytes that were announced", f.Size)
+	}
+	if got := hex.EncodeToString(content.Sum(nil)); f.SHA256 != "" && got != f.SHA256 {
+		return fmt.Errorf("content has sha256 %s, want %s", got, f.SHA256)
+	}
+	return nil
+}
+
+func header(name string, kind byte, mode, size int64) *tar.Header {
+	return &tar.Header{Typeflag: kind, Name: name, Mode: mode, Size: size, ModTime: time.Unix(0, 0), Format: tar.FormatPAX}
+}
+
+func sum(h hash.Hash) v1.Hash {
+	return v1.Hash{Algorithm: "sha256", Hex: hex.EncodeToString(h.Sum(nil))}
+}
+
+// FS packs all regular files of fsys under root as one layer.
+func (s *Scratch) FS(ctx context.Context, root string, fsys fs.FS) (v1.Layer, error) {
+	var files []File
+	err := fs.WalkDir(fsys, ".", func(name string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		info, err := d.Info()
+		if err != nil {
+			return err
+		}
+		if !info.Mode().IsRegular() {
+			return fmt.Errorf("%s is not a regular file", name)
+		}
+		files = append(files, File{
+			Path:       name,
+			Size:       info.Size(),
+			Executable: info.Mode()&0o100 != 0,
+			Open:       func(context.Context) (io.ReadCloser, error) { return fsys.Open(name) },
+		})
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("list files of a layer: %w", err)
+	}
+	return s.Layer(ctx, root, files)
+}
+
+// packed is a layer whose bytes lie in a spool.
+type packed struct {
+	diffID, digest v1.Hash
+	size           int64
+	gzipped        bool
+	open           func() (io.ReadCloser, error)
+}
+
+func (p *packed) Digest() (v1.Hash, error)           { return p.digest, nil }
+func (p *packed) DiffID() (v1.Hash, error)           { return p.diffID, nil }
+func (p *packed) Size() (int64, error)               { return p.size, nil }
+func (p *packed) Compressed() (io.ReadCloser, error) { return p.open() }
+func (p *packed) MediaType() (types.MediaType, error) {
+	if p.gzipped {
+		return types.OCILayer, nil
+	}
+	return types.OCIUncompressedLayer, nil
+}
+
+func (p *packed) Uncompressed() (io.ReadCloser, error) {
+	in, err := p.open()
+	if err != nil || !p.gzipped {
+		return in, err
+	}
+	out, err := gzip.NewReader(in)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("read a packed layer: %w", err), in.Close())
+	}
+	return struct {
+		io.Reader
+		io.Closer
+	}{out, in}, nil
+}

@@ -1,0 +1,230 @@
+package image
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"time"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/failure"
+	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/image/layer"
+	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/image/registry"
+	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/model"
+	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/progress"
+)
+
+// EnvironmentLabel of an image is the key of its environment.
+const EnvironmentLabel = "mlflow.kubectl/environment-key"
+
+// Content is what goes on top of the environment.
+type Content struct {
+	// Key identifies the content without reading it (URI made fast, digest of MLmodel, names and sizes); "" for a local
+	// directory, which is read. An image with this key is used as it is: an unchanged model is not even downloaded.
+	Key      string
+	Model    model.Files
+	Launcher fs.FS // and settings: the last layer, so that a change of them leaves model layers as they are
+	Command  []string
+	Labels   map[string]string
+}
+
+// Maker makes images in one repository. The first builder whose Check is nil builds a missing environment.
+type Maker struct {
+	Repository *registry.Repository
+	Builders   []Builder
+	Progress   progress.Reporter
+}
+
+// ResolveBase returns the base image by digest. An empty base is the default one for the model's Python.
+func (m *Maker) ResolveBase(ctx context.Context, base, python string) (string, error) {
+	if base == "" {
+		chosen, err := DefaultBase(python)
+		if err != nil {
+			return "", err
+		}
+		base = chosen
+	}
+	return m.Repository.Resolve(ctx, base)
+}
+
+// Made is an image, and how long its parts took. A part that the registry had took nothing.
+type Made struct {
+	Ref         string // repository@sha256:…
+	Environment time.Duration
+	Model       time.Duration // of reading, packing and sending, beside the environment's where that was built too
+}
+
+// Make returns the image of c on e. What the registry has is neither built nor sent. Same input, same digest.
+func (m *Maker) Make(ctx context.Context, e Environment, c Content) (made Made, err error) {
+	launcher, err := digestFS(c.Launcher)
+	if err != nil {
+		return Made{}, err
+	}
+	var image, environment string
+	g, looking := errgroup.WithContext(ctx)
+	if c.Key != "" {
+		g.Go(func() (err error) {
+			image, _, err = m.Repository.Digest(looking, contentTag(e, launcher, c))
+			return err
+		})
+	}
+	g.Go(func() (err error) {
+		environment, _, err = m.Repository.Digest(looking, e.Tag())
+		return err
+	})
+	if err := g.Wait(); err != nil {
+		return Made{}, err
+	}
+	if image != "" {
+		return Made{Ref: m.Repository.At(image)}, nil
+	}
+
+	scratch := layer.NewScratch("")
+	defer func() { err = errors.Join(err, scratch.Close()) }()
+	var layers []v1.Layer
+	// The model is read and sent while its environment is built.
+	g, working := errgroup.WithContext(ctx)
+	if environment == "" {
+		g.Go(func() (err error) {
+			start := time.Now()
+			environment, err = m.build(working, e)
+			made.Environment = time.Since(start)
+			return err
+		})
+	}
+	g.Go(func() (err error) {
+		start := time.Now()
+		layers, err = m.pack(working, scratch, c)
+		made.Model = time.Since(start)
+		return err
+	})
+	if err := g.Wait(); err != nil {
+		return Made{}, err
+	}
+	if c.Key == "" {
+		if c.Key, err = digestLayers(layers); err != nil {
+			return Made{}, err
+		}
+	}
+	labels := maps.Clone(c.Labels)
+	if labels == nil {
+		labels = map[string]string{}
+	}
+	labels[EnvironmentLabel] = e.Key()
+	start := time.Now()
+	err = progress.Do(m.Progress, "Pushing the image", func(s progress.Step) error {
+		digest, err := m.Repository.Append(ctx, contentTag(e, launcher, c), m.Repository.At(environment), registry.Addition{
+			Platform:   e.Platform,
+			Layers:     layers,
+			Entrypoint: c.Command,
+			Labels:     labels,
+		}, s)
+		made.Ref = m.Repository.At(digest)
+		return err
+	})
+	if err != nil {
+		return Made{}, err
+	}
+	made.Model += time.Since(start)
+	return made, nil
+}
+
+// pack makes the model's layers and the launcher's, and sends them.
+func (m *Maker) pack(ctx context.Context, scratch *layer.Scratch, c Content) (layers []v1.Layer, err error) {
+	err = progress.Do(m.Progress, "Reading the model", func(s progress.Step) error {
+		layers, err = scratch.Pack(ctx, c.Model, ModelDir, s)
+		if err != nil {
+			return err
+		}
+		last, err := scratch.FS(ctx, LauncherDir, c.Launcher)
+		if err != nil {
+			return err
+		}
+		layers = append(layers, last)
+		return m.Repository.Upload(ctx, layers, s)
+	})
+	return layers, err
+}
+
+// build lets the first builder that can build e do it.
+func (m *Maker) build(ctx context.Context, e Environment) (digest string, err error) {
+	var reasons []string
+	var refused []error
+	for _, b := range m.Builders {
+		if err := b.Check(ctx, e); err != nil {
+			if ctx.Err() != nil {
+				return "", err
+			}
+			reasons = append(reasons, b.Name()+": "+err.Error())
+			refused = append(refused, err)
+			continue
+		}
+		err = progress.Do(m.Progress, "Building the environment with "+b.Name(), func(s progress.Step) error {
+			digest, err = b.Build(ctx, e, m.Repository, s)
+			return err
+		})
+		return digest, err
+	}
+	if len(refused) == 1 {
+		return "", refused[0]
+	}
+	return "", &failure.Error{
+		Class:    failure.Diagnosed,
+		Reason:   "NoBuilder",
+		Message:  "no builder can build the model's environment here",
+		Hint:     "mend what one of them misses",
+		Evidence: reasons,
+		Err:      errors.Join(refused...),
+	}
+}
+
+// contentTag covers all that decides an image. Labels count: they tell which model version is deployed.
+func contentTag(e Environment, launcher string, c Content) string {
+	// Strings, maps and slices of them: Marshal has nothing to refuse, and sorts the maps.
+	text, err := json.Marshal([]any{e.Key(), launcher, c.Key, c.Command, c.Labels})
+	if err != nil {
+		text = fmt.Appendf(nil, "%q %q %q %q %q", e.Key(), launcher, c.Key, c.Command, c.Labels)
+	}
+	sum := sha256.Sum256(text)
+	return "m-" + hex.EncodeToString(sum[:])
+}
+
+func digestFS(fsys fs.FS) (string, error) {
+	sum := sha256.New()
+	err := fs.WalkDir(fsys, ".", func(name string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		content, err := fs.ReadFile(fsys, name)
+		if err != nil {
+			return err
+		}
+		_, err = fmt.Fprintf(sum, "%q %d\n%s", name, len(content), content)
+		return err
+	})
+	if err != nil {
+		return "", fmt.Errorf("read the launcher: %w", err)
+	}
+	return hex.EncodeToString(sum.Sum(nil)), nil
+}
+
+func digestLayers(layers []v1.Layer) (string, error) {
+	sum := sha256.New()
+	for _, l := range layers {
+		d, err := l.Digest()
+		if err != nil {
+			return "", fmt.Errorf("digest of a layer: %w", err)
+		}
+		if _, err := fmt.Fprintln(sum, d); err != nil {
+			return "", fmt.Errorf("digest of a layer: %w", err)
+		}
+	}
+	return hex.EncodeToString(sum.Sum(nil)), nil
+}

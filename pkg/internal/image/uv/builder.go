@@ -1,0 +1,198 @@
+// Package uv builds environment images with uv, without Docker: it resolves and unpacks wheels for the target platform, compiles
+// the bytecode of what the server imports, and puts all that as reproducible layers on the base image.
+package uv
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+
+	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/failure"
+	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/image"
+	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/image/layer"
+	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/image/registry"
+	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/progress"
+)
+
+// Builder builds with uv. It is safe for concurrent use.
+type Builder struct {
+	// Launcher has launcher.py, whose --list-imports tells what the server imports. nil compiles all that is installed.
+	Launcher fs.FS
+	// Cache is where uv itself is kept and environments are unpacked; "" is kubectl-mlflow in the user's cache directory.
+	Cache string
+
+	mu   sync.Mutex
+	path string // of uv, once found
+}
+
+var _ image.Builder = (*Builder)(nil)
+
+// Name is uv.
+func (*Builder) Name() string { return "uv" }
+
+// Check is nil where uv can be had and nothing in e needs a compiler, apt or git; else failure.Diagnosed says what is in the way.
+// Whether every requirement has a wheel is known when Build has asked the index.
+func (b *Builder) Check(ctx context.Context, e image.Environment) error {
+	if _, err := pythonPlatform(e.Platform); err != nil {
+		return err
+	}
+	if len(e.Apt) > 0 {
+		return cannot("it installs no system packages, and the environment needs "+strings.Join(e.Apt, ", "), "give a base image that has them with --base-image")
+	}
+	if len(e.Wheels) > 0 {
+		return cannot("the model brings wheels of its own", "log the model again with requirements from an index")
+	}
+	for _, line := range slices.Concat(e.Requirements, e.Constraints) {
+		if err := checkLine(line); err != nil {
+			return err
+		}
+	}
+	_, err := b.find(ctx)
+	return err
+}
+
+// checkLine refuses requirements that are not wheels of an index: what lies beside the requirements on this machine is not the
+// model's, and what has to be built may build differently each time.
+func checkLine(line string) error {
+	line = strings.TrimSpace(line)
+	const hint = "log the model again with a requirement that has a wheel in an index"
+	switch option, _, _ := strings.Cut(strings.ReplaceAll(line, "=", " "), " "); {
+	case slices.Contains([]string{"-r", "--requirement", "-c", "--constraint", "-e", "--editable"}, option):
+		return cannot(fmt.Sprintf("the requirement %q names a file", line), hint)
+	case strings.Contains(line, "git+"), strings.Contains(line, "hg+"), strings.Contains(line, "svn+"), strings.Contains(line, "bzr+"):
+		return cannot(fmt.Sprintf("the requirement %q is source code that would have to be built", redact(line)), hint)
+	case strings.Contains(line, "file:"), strings.HasPrefix(line, "."), strings.HasPrefix(line, "/"),
+		strings.HasPrefix(line, "code/"), strings.HasPrefix(line, "wheels/"):
+		return cannot(fmt.Sprintf("the requirement %q is a local path", line), hint)
+	}
+	return nil
+}
+
+func cannot(why, hint string) error {
+	return &failure.Error{Class: failure.Diagnosed, Reason: "BuilderCannot", Message: "uv cannot build the environment: " + why, Hint: hint}
+}
+
+// pythonPlatform is uv's name of an image's platform. glibc 2.28 is Debian 10's: older than any base that still gets updates.
+func pythonPlatform(platform string) (string, error) {
+	switch platform {
+	case "linux/amd64":
+		return "x86_64-manylinux_2_28", nil
+	case "linux/arm64":
+		return "aarch64-manylinux_2_28", nil
+	default:
+		return "", cannot("the platform "+platform+" is neither linux/amd64 nor linux/arm64", "choose one of them with --platform")
+	}
+}
+
+// Build installs e, pushes it as e.Tag() and returns the digest.
+func (b *Builder) Build(ctx context.Context, e image.Environment, to *registry.Repository, s progress.Step) (digest string, err error) {
+	uv, err := b.find(ctx)
+	if err != nil {
+		return "", err
+	}
+	config, err := to.Config(ctx, e.Base, e.Platform)
+	if err != nil {
+		return "", err
+	}
+	dir, remove, err := b.workDir()
+	if err != nil {
+		return "", err
+	}
+	defer func() { err = errors.Join(err, remove()) }()
+	scratch := layer.NewScratch(dir)
+	defer func() { err = errors.Join(err, scratch.Close()) }()
+
+	sum := registry.NewSum(s)
+	var layers []v1.Layer
+	g, working := errgroup.WithContext(ctx)
+	// The base travels while the packages are fetched.
+	g.Go(func() error { return to.UploadImage(working, e.Base, e.Platform, sum.Part()) })
+	g.Go(func() (err error) {
+		target := filepath.Join(dir, "env")
+		s.Note("fetching packages")
+		if err := install(working, uv, dir, target, e, basePython(config, e.Python)); err != nil {
+			return err
+		}
+		note, err := b.compile(working, uv, dir, target, e)
+		if err != nil {
+			return err
+		}
+		s.Note(note)
+		layers, err = pack(working, scratch, target, func(ctx context.Context, l v1.Layer) error {
+			return to.Upload(ctx, []v1.Layer{l}, sum.Part())
+		})
+		return err
+	})
+	if err := g.Wait(); err != nil {
+		return "", err
+	}
+	return to.Append(ctx, e.Tag(), e.Base, registry.Addition{
+		Platform: e.Platform,
+		Layers:   layers,
+		Env: map[string]string{
+			"PYTHONPATH":              image.EnvironmentDir,
+			"PYTHONDONTWRITEBYTECODE": "1", // the root filesystem may be read-only
+			"PYTHONUNBUFFERED":        "1",
+			"PATH":                    variable(config, "PATH", "/usr/local/bin:/usr/bin:/bin") + ":" + image.EnvironmentDir + "/bin",
+		},
+		User:       "1000:1000",
+		WorkingDir: "/tmp",
+		Labels:     map[string]string{image.EnvironmentLabel: e.Key()},
+	}, sum.Part())
+}
+
+// basePython is the full version of the base's Python where it tells, as the official images do, else the model's: requirements
+// such as "!=3.9.1" want to know.
+func basePython(config *v1.ConfigFile, model string) string {
+	if has := variable(config, "PYTHON_VERSION", ""); image.MajorMinor(has) == image.MajorMinor(model) {
+		return has
+	}
+	return model
+}
+
+func variable(config *v1.ConfigFile, name, otherwise string) string {
+	for _, v := range config.Config.Env {
+		if value, ok := strings.CutPrefix(v, name+"="); ok {
+			return cmp.Or(value, otherwise)
+		}
+	}
+	return otherwise
+}
+
+func (b *Builder) cache() (string, error) {
+	if b.Cache != "" {
+		return b.Cache, nil
+	}
+	dir, err := os.UserCacheDir()
+	if err != nil {
+		return "", fmt.Errorf("find the user's cache directory: %w", err)
+	}
+	return filepath.Join(dir, "kubectl-mlflow"), nil
+}
+
+// workDir is beside uv's own cache where that is where it usually is: files are linked then instead of copied.
+func (b *Builder) workDir() (dir string, remove func() error, err error) {
+	cache, err := b.cache()
+	if err != nil {
+		return "", nil, err
+	}
+	if err := os.MkdirAll(cache, 0o700); err != nil {
+		return "", nil, fmt.Errorf("make a directory for the environment: %w", err)
+	}
+	dir, err = os.MkdirTemp(cache, "build-")
+	if err != nil {
+		return "", nil, fmt.Errorf("make a directory for the environment: %w", err)
+	}
+	return dir, func() error { return os.RemoveAll(dir) }, nil
+}

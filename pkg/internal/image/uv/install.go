@@ -1,0 +1,126 @@
+package uv
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"time"
+
+	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/failure"
+	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/image"
+)
+
+// install unpacks the wheels of e's requirements into target. python is the full version that they are chosen for. uv needs some
+// Python interpreter on this machine, of any version; where it finds none it fetches one.
+func install(ctx context.Context, uv, dir, target string, e image.Environment, python string) error {
+	platform, err := pythonPlatform(e.Platform)
+	if err != nil {
+		return err
+	}
+	args := []string{
+		"pip", "install", "--color", "never", "--no-progress",
+		"--target", target, "--python-version", python, "--python-platform", platform, "--only-binary", ":all:",
+	}
+	for _, list := range []struct {
+		option, file string
+		lines        []string
+	}{{"--requirements", "requirements.txt", e.Requirements}, {"--constraints", "constraints.txt", e.Constraints}} {
+		if len(list.lines) == 0 {
+			continue
+		}
+		file := filepath.Join(dir, list.file)
+		if err := os.WriteFile(file, []byte(strings.Join(list.lines, "\n")+"\n"), 0o600); err != nil {
+			return fmt.Errorf("write the requirements: %w", err)
+		}
+		args = append(args, list.option, file)
+	}
+	settings, err := readSettings()
+	if err != nil {
+		return err
+	}
+	out, err := run(ctx, dir, settings.environment(os.Environ()), nil, uv, args...)
+	if err != nil {
+		return explain(ctx, err, out, e)
+	}
+	return nil
+}
+
+// run returns what the program wrote to both streams; in is its standard input.
+func run(ctx context.Context, dir string, env []string, in []byte, program string, args ...string) (string, error) {
+	cmd := exec.CommandContext(ctx, program, args...) // #nosec G204 -- uv, or an interpreter that uv named
+	cmd.Dir, cmd.Env, cmd.Stdin = dir, env, bytes.NewReader(in)
+	cmd.WaitDelay = 5 * time.Second
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &out
+	err := cmd.Run()
+	return out.String(), err
+}
+
+// evidence is how many of uv's last lines a failure carries.
+const evidence = 15
+
+// verdict is one thing that uv says, in our words.
+type verdict struct {
+	pattern               *regexp.Regexp
+	reason, message, hint string // $1 is the pattern's first group
+}
+
+func verdicts(e image.Environment) []verdict {
+	at := fmt.Sprintf("Python %s on %s", image.MajorMinor(e.Python), e.Platform)
+	const relog = "change the requirement and log the model again"
+	compile := func(pattern, reason, message, hint string) verdict {
+		return verdict{regexp.MustCompile(pattern), reason, message, hint}
+	}
+	return []verdict{
+		compile(`(?i)(?:401|unauthorized)`, "PackageIndexUnauthorized", "the Python package index did not accept the credentials for it",
+			"check the index's URL and its user in UV_DEFAULT_INDEX, PIP_INDEX_URL, pip.conf or ~/.netrc"),
+		compile(`(?i)(?:403|forbidden)`, "PackageIndexForbidden", "the Python package index does not allow to read from it",
+			"check the index's URL and its user in UV_DEFAULT_INDEX, PIP_INDEX_URL, pip.conf or ~/.netrc"),
+		compile(`(?i)no interpreter found|python-build-standalone`, "PythonMissing", "uv needs a Python interpreter, of any version, and found none",
+			"install Python 3"),
+		compile(`(?i)no space left on device`, "DiskFull", "the disk is full", "make room in the cache directory"),
+		compile(`(\S+) has no (?:usable )?wheels`, "NoWheel", "$1 has no wheel for "+at, relog+", with a version that has one"),
+		compile(`(?i)wheels are required for .([\w.-]+)`, "NoWheel", "$1 has no wheel for "+at, relog+", with a version that has one"),
+		compile(`(\S+) was not found in the (?:package registry|provided)`, "PackageNotFound", "the Python package index has no package $1",
+			"check its spelling, or name the index that has it in UV_INDEX or PIP_EXTRA_INDEX_URL"),
+		compile(`[Tt]here (?:is|are) no versions? of (\S+)`, "PackageNotFound", "the Python package index has no version $1 for "+at, relog),
+		compile(`(?i)couldn't parse requirement|failed to parse`, "RequirementInvalid", "a requirement of the model is not one", relog),
+		compile(`(?i)unsatisfiable|no solution found`, "RequirementsConflict", "the model's requirements exclude each other for "+at, relog),
+		compile(`(?i)failed to fetch|error sending request|dns error|timed out`, "PackageIndexUnreachable", "the Python package index does not answer",
+			"check the network, HTTPS_PROXY, and the index's URL in UV_DEFAULT_INDEX, PIP_INDEX_URL or pip.conf"),
+	}
+}
+
+// explain turns uv's talk into one sentence, and keeps its last lines.
+func explain(ctx context.Context, err error, out string, e image.Environment) error {
+	if ctx.Err() != nil {
+		return fmt.Errorf("uv: %w", ctx.Err())
+	}
+	lines := strings.Split(strings.TrimSpace(redact(out)), "\n")
+	failed := &failure.Error{
+		Class:    failure.Diagnosed,
+		Reason:   "EnvironmentFailed",
+		Message:  "uv could not install the model's requirements",
+		Hint:     "see its last lines",
+		Evidence: lines[max(0, len(lines)-evidence):],
+		Err:      err,
+	}
+	for _, v := range verdicts(e) {
+		if found := v.pattern.FindStringSubmatchIndex(out); found != nil {
+			failed.Reason, failed.Hint = v.reason, v.hint
+			failed.Message = redact(string(v.pattern.ExpandString(nil, v.message, out, found)))
+			break
+		}
+	}
+	return failed
+}
+
+// redact takes credentials out of URLs.
+func redact(text string) string {
+	return regexp.MustCompile(`://[^/@\s]*@`).ReplaceAllString(text, "://")
+}

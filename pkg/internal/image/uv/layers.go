@@ -1,0 +1,134 @@
+package uv
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"fmt"
+	"io"
+	"io/fs"
+	"maps"
+	"os"
+	"path"
+	"regexp"
+	"runtime"
+	"slices"
+	"strings"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/image"
+	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/image/layer"
+)
+
+const (
+	// ownLayers is how many packages get layers of their own, the largest ones, each with its libraries: layers travel in
+	// parallel, and two environments that share a package share its layer.
+	ownLayers = 5
+	// ownFrom is the least size of such a package.
+	ownFrom = 8 << 20
+)
+
+// pack makes the layers of the environment in dir, and hands each to send as soon as it is packed.
+func pack(ctx context.Context, scratch *layer.Scratch, dir string, send func(context.Context, v1.Layer) error) ([]v1.Layer, error) {
+	groups, err := group(dir)
+	if err != nil {
+		return nil, err
+	}
+	layers := make([]v1.Layer, len(groups))
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(max(2, runtime.NumCPU()))
+	for i, files := range groups {
+		g.Go(func() error {
+			l, err := scratch.Layer(ctx, image.EnvironmentDir, files)
+			if err != nil {
+				return err
+			}
+			layers[i] = l
+			return send(ctx, l)
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return nil, err
+	}
+	return layers, nil
+}
+
+// group splits the files of dir into layers: the largest packages by name, then the rest.
+func group(dir string) ([][]layer.File, error) {
+	packages := map[string][]layer.File{}
+	sizes := map[string]int64{}
+	root := os.DirFS(dir)
+	err := fs.WalkDir(root, ".", func(name string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || name == ".lock" {
+			return err
+		}
+		info, err := d.Info()
+		if err != nil {
+			return err
+		}
+		if !info.Mode().IsRegular() {
+			return fmt.Errorf("%s is not a regular file", name)
+		}
+		f := layer.File{Path: name, Size: info.Size(), Executable: info.Mode()&0o100 != 0}
+		f.Open = func(context.Context) (io.ReadCloser, error) { return root.Open(name) }
+		if f, err = neutral(root, f); err != nil {
+			return err
+		}
+		top, _, _ := strings.Cut(name, "/")
+		top = strings.TrimSuffix(top, ".libs")
+		packages[top] = append(packages[top], f)
+		sizes[top] += f.Size
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("list the environment's files: %w", err)
+	}
+	bySize := slices.SortedFunc(maps.Keys(sizes), func(a, b string) int {
+		return cmp.Or(cmp.Compare(sizes[b], sizes[a]), cmp.Compare(a, b))
+	})
+	own := bySize[:min(len(bySize), ownLayers)]
+	own = slices.DeleteFunc(slices.Clone(own), func(name string) bool { return sizes[name] < ownFrom })
+	slices.Sort(own)
+	groups := make([][]layer.File, 0, len(own)+1)
+	for _, name := range own {
+		groups = append(groups, packages[name])
+	}
+	var rest []layer.File
+	for name, files := range packages {
+		if !slices.Contains(own, name) {
+			rest = append(rest, files...)
+		}
+	}
+	if len(rest) > 0 {
+		groups = append(groups, rest)
+	}
+	return groups, nil
+}
+
+// scriptLine is how uv makes a script start this machine's interpreter; the second form is for long paths.
+var scriptLine = regexp.MustCompile(`\A#!(?:/bin/sh\n'''exec' [^\n]*\n' '''|[^\n]*python[^\n]*)\n`)
+
+// neutral takes this machine's interpreter out of scripts, and the scripts' digests out of the lists of installed files.
+func neutral(root fs.FS, f layer.File) (layer.File, error) {
+	record := path.Base(f.Path) == "RECORD" && strings.HasSuffix(path.Dir(f.Path), ".dist-info")
+	if !record && path.Dir(f.Path) != "bin" {
+		return f, nil
+	}
+	content, err := fs.ReadFile(root, f.Path)
+	if err != nil {
+		return f, err
+	}
+	if record {
+		content = recordedScript.ReplaceAll(content, []byte("$1,,"))
+	} else {
+		content = scriptLine.ReplaceAll(content, []byte("#!/usr/bin/env python\n"))
+	}
+	f.Size = int64(len(content))
+	f.Open = func(context.Context) (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(content)), nil }
+	return f, nil
+}
+
+// recordedScript is a script's line in RECORD: path, digest, size.
+var recordedScript = regexp.MustCompile(`(?m)^((?:\.\./)*bin/[^,\n]*),[^,\n]*,[0-9]*`)

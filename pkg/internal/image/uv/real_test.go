@@ -1,0 +1,79 @@
+//go:build real
+
+package uv_test
+
+import (
+	"io"
+	"log"
+	"net/http/httptest"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-containerregistry/pkg/name"
+	ggcr "github.com/google/go-containerregistry/pkg/registry"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/empty"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+
+	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/image"
+	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/image/registry"
+	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/image/uv"
+	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/progress"
+)
+
+// TestARealEnvironment builds what a scikit-learn model needs from the user's Python package index, twice: same digest. It needs the
+// network, and fetches uv where it is not on PATH. KUBECTL_MLFLOW_TEST_LAUNCHER is a directory with launcher.py.
+func TestARealEnvironment(t *testing.T) {
+	launcher := os.Getenv("KUBECTL_MLFLOW_TEST_LAUNCHER")
+	if launcher == "" {
+		t.Skip("KUBECTL_MLFLOW_TEST_LAUNCHER names no directory with launcher.py")
+	}
+	var digests []string
+	for range 2 {
+		server := httptest.NewServer(ggcr.New(ggcr.Logger(log.New(io.Discard, "", 0))))
+		defer server.Close()
+		host := strings.TrimPrefix(server.URL, "http://")
+		base, err := mutate.ConfigFile(empty.Image, &v1.ConfigFile{OS: "linux", Architecture: "amd64"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ref, err := name.ParseReference(host + "/python:3.11-slim")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := remote.Write(ref, base); err != nil {
+			t.Fatal(err)
+		}
+		to, err := registry.Open(host + "/models")
+		if err != nil {
+			t.Fatal(err)
+		}
+		fast, err := to.Resolve(t.Context(), ref.String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		b := &uv.Builder{Launcher: os.DirFS(launcher)}
+		e := image.Environment{
+			Base:         fast,
+			Platform:     "linux/amd64",
+			Python:       "3.11.7",
+			Requirements: []string{"mlflow==3.17.2", "scikit-learn==1.7.2", "skops==0.13.0"},
+		}
+		if err := b.Check(t.Context(), e); err != nil {
+			t.Fatal(err)
+		}
+		began := time.Now()
+		digest, err := b.Build(t.Context(), e, to, progress.Discard{}.Start(""))
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Logf("built and pushed in %.1f s: %s", time.Since(began).Seconds(), digest)
+		digests = append(digests, digest)
+	}
+	if digests[0] != digests[1] {
+		t.Errorf("the same environment built twice has two digests: %v", digests)
+	}
+}

@@ -1,0 +1,159 @@
+"""Serves one MLflow model: MLflow's own scoring app, and the Open Inference Protocol (V2) on the same port.
+
+launcher.py [MODEL_DIR]        load the model, then listen on $PORT; exits 1 with the traceback last if loading fails
+launcher.py --list-imports     import what serving needs, print the files of all modules, one per line
+"""
+
+import os
+import signal
+import sys
+import time
+import traceback
+
+MODEL_DIR = "/opt/ml/model"
+
+
+def prepare():
+    """Makes a read-only root filesystem and a user without a home do."""
+    if not os.access(os.environ.get("HOME") or "/", os.W_OK):
+        os.environ["HOME"] = "/tmp"
+    for name, value in {
+        "TMPDIR": "/tmp",
+        "MPLCONFIGDIR": "/tmp/matplotlib",
+        "NUMBA_CACHE_DIR": "/tmp/numba",
+        "XDG_CACHE_HOME": "/tmp/cache",
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+    }.items():
+        os.environ.setdefault(name, value)
+
+
+def load(model_dir, name, version):
+    """Returns the app with the model behind it. Only what serving needs is imported, and only here."""
+    from mlflow.pyfunc import scoring_server
+
+    import open_inference
+
+    model = scoring_server.load_model_with_mlflow_config(model_dir)
+    app = scoring_server.init(model)
+    open_inference.add_routes(app, model, name, version)
+    return app
+
+
+def serve(model_dir):
+    began = time.monotonic()
+    prepare()
+    # As process 1 of a container, a process that is not told otherwise ignores SIGTERM.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    name = os.environ.get("KUBECTL_MLFLOW_MODEL_NAME", "model")
+    port = int(os.environ.get("PORT", "8080"))
+    try:
+        app = load(model_dir, name, os.environ.get("KUBECTL_MLFLOW_MODEL_VERSION", ""))
+        import uvicorn
+
+        server = uvicorn.Server(uvicorn.Config(app, host="0.0.0.0", port=port, log_level="warning", access_log=False))
+    except Exception:
+        # The end of the log is what Kubernetes keeps of a container that died: nothing may come after the traceback.
+        sys.stdout.flush()
+        traceback.print_exc()
+        sys.stderr.flush()
+        os._exit(1)
+    print(f"loaded {name} in {time.monotonic() - began:.1f} s, listening on port {port}", file=sys.stderr, flush=True)
+    server.run()
+    # A server that nobody asked to stop has failed.
+    sys.exit(0 if server.should_exit else 1)
+
+
+def list_imports():
+    """Imports what serve imports, and the flavours whose libraries are installed, and prints the modules' files."""
+    import importlib
+    import importlib.util
+
+    prepare()
+    required = [
+        "mlflow.pyfunc.scoring_server",
+        "mlflow.pyfunc.utils.serving_data_parser",
+        "open_inference",
+        "fastapi",
+        "uvicorn",
+    ]
+    # Parts that are imported when the first request, or the first model, needs them.
+    optional = [
+        "anyio._backends._asyncio",
+        "uvicorn.lifespan.off",
+        "uvicorn.lifespan.on",
+        "uvicorn.loops.asyncio",
+        "uvicorn.loops.auto",
+        "uvicorn.protocols.http.auto",
+        "uvicorn.protocols.websockets.auto",
+        "cloudpickle",
+        "mlflow.pyfunc.model",
+        "mlflow.store.artifact.local_artifact_repo",
+    ]
+    flavors = {
+        "sklearn": "sklearn",
+        "xgboost": "xgboost",
+        "lightgbm": "lightgbm",
+        "catboost": "catboost",
+        "statsmodels": "statsmodels",
+        "onnxruntime": "onnx",
+        "prophet": "prophet",
+        "spacy": "spacy",
+        "torch": "pytorch",
+        "tensorflow": "tensorflow",
+        "transformers": "transformers",
+        "sentence_transformers": "sentence_transformers",
+    }
+    for module in required:
+        importlib.import_module(module)
+    for library, flavor in flavors.items():
+        if importlib.util.find_spec(library) is not None:
+            optional += [library, "mlflow." + flavor]
+    for module in optional:
+        try:
+            importlib.import_module(module)
+        except Exception as e:
+            print(f"{module}: {e}", file=sys.stderr)
+    for use in (use_server, use_sklearn):
+        try:
+            use()
+        except Exception as e:
+            print(f"{use.__name__}: {e}", file=sys.stderr)
+    for file in sorted({getattr(m, "__file__", None) or "" for m in list(sys.modules.values())}):
+        if file.endswith(".py"):
+            print(file)
+
+
+def use_server():
+    """Makes the app once: FastAPI imports further parts when routes are added."""
+    from mlflow.models import Model
+    from mlflow.pyfunc import scoring_server
+
+    import open_inference
+
+    class Nothing:
+        metadata = Model()
+
+        def predict(self, data, params=None):
+            return data
+
+    open_inference.add_routes(scoring_server.init(Nothing()), Nothing(), "nothing", "")
+
+
+def use_sklearn():
+    """Predicts and reads once: scikit-learn imports further parts at the first DataFrame, skops at the first model."""
+    import pandas
+    from sklearn.linear_model import LogisticRegression
+
+    data = pandas.DataFrame({"x": [0.0, 1.0]})
+    fitted = LogisticRegression().fit(data, [0, 1])
+    fitted.predict(data)
+    import skops.io
+
+    skops.io.loads(skops.io.dumps(fitted))
+
+
+if __name__ == "__main__":
+    if sys.argv[1:] == ["--list-imports"]:
+        list_imports()
+    else:
+        serve(sys.argv[1] if len(sys.argv) > 1 else MODEL_DIR)
