@@ -6,13 +6,19 @@ package deployments
 
 import (
 	"context"
-	"net/http"
+	"net"
 	"time"
 
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 
-	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/failure"
+	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/cluster"
+	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/forward"
+	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/instance"
+	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/model"
+	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/readiness"
+	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/serving"
+	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/tracking"
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/progress"
 )
 
@@ -26,124 +32,91 @@ type Getter interface {
 }
 
 // Client deploys to one cluster. It is safe for concurrent use.
-type Client struct{}
+type Client struct {
+	progress progress.Reporter
+	getenv   func(string) string
+	rooms
+}
+
+// rooms is what the walks call: other packages of ours, or their fakes.
+type rooms struct {
+	namespace func() (namespace string, explicit bool, err error)
+	nodes     func(ctx context.Context) (architectures []string, err error)
+	find      func(ctx context.Context, namespaces ...string) (*instance.Instance, error)
+	track     func(server serverAt) source
+	dial      func(to cluster.ServicePort, note func(text string)) tunnel
+	images    func(repository string) (images, error)
+	knative   knative
+	wait      func(ctx context.Context, targets []readiness.Target, s progress.Step) error
+}
+
+// source is the part of tracking.Client that a deployment needs.
+type source interface {
+	Resolve(ctx context.Context, u tracking.URI) (tracking.Version, error)
+	Files(v tracking.Version) model.Files
+}
+
+// tunnel is a forward.Dialer.
+type tunnel interface {
+	DialContext(ctx context.Context, network, address string) (net.Conn, error)
+	Close() error
+}
+
+// knative is a serving.Client.
+type knative interface {
+	Check(ctx context.Context, s serving.Spec) error
+	Apply(ctx context.Context, s serving.Spec) (serving.Applied, error)
+	Endpoint(ctx context.Context, namespace, name, tag string) (serving.Endpoint, error)
+	Get(ctx context.Context, namespace, name string) (serving.Deployment, error)
+	List(ctx context.Context, namespace string, f func(serving.Deployment) error) error
+	Delete(ctx context.Context, namespace, name string) error
+}
 
 // Option changes how a Client works.
 type Option func(*Client)
 
-// WithCredentials wraps every request to the tracking server: this is where credentials are added.
-func WithCredentials(wrap func(http.RoundTripper) http.RoundTripper) Option {
-	return func(*Client) {}
+// WithEnvironment lets the Client read MLflow's own variables for the tracking server's credentials (MLFLOW_TRACKING_USERNAME,
+// _PASSWORD and _TOKEN) from getenv, which is os.Getenv in a program. Without it requests bear no credentials.
+func WithEnvironment(getenv func(string) string) Option {
+	return func(c *Client) { c.getenv = getenv }
 }
 
 // New makes a Client of the cluster that getter names. It reads no kubeconfig and dials nobody.
 func New(getter Getter, r progress.Reporter, options ...Option) *Client {
-	return &Client{}
+	k := cluster.New(getter)
+	c := &Client{
+		progress: r,
+		getenv:   func(string) string { return "" },
+		rooms: rooms{
+			namespace: k.Namespace,
+			nodes:     func(ctx context.Context) ([]string, error) { return architectures(ctx, k) },
+			find: func(ctx context.Context, namespaces ...string) (*instance.Instance, error) {
+				return instance.Find(ctx, k, namespaces...)
+			},
+			track: func(s serverAt) source { return tracking.New(s.url, s.transport) },
+			dial: func(to cluster.ServicePort, note func(text string)) tunnel {
+				d := forward.NewDialer(k, to)
+				d.Note = note
+				return d
+			},
+			knative: serving.New(k),
+			wait: func(ctx context.Context, targets []readiness.Target, s progress.Step) error {
+				return readiness.Wait(ctx, k, targets, s)
+			},
+		},
+	}
+	c.images = func(repository string) (images, error) { return openImages(repository, c.progress) }
+	for _, option := range options {
+		option(c)
+	}
+	return c
 }
 
-// Request is one deployment of one model.
-type Request struct {
-	// Namespace is the kubeconfig context's where it is empty.
-	Namespace string
-	// Name of the Knative Service and of the model behind it: a DNS label that begins with a letter.
-	Name string
-	// ModelURI is in one of MLflow's forms: models:/iris/3, models:/iris@champion, runs:/ID/model.
-	ModelURI string
-	// TrackingURI is the tracking server's URL. Empty is the MLflow that `kubectl mlflow install` put on the cluster.
-	TrackingURI string
-	// ImageRepository is where images go, without a tag. Empty is the repository of the Service's present image.
-	ImageRepository string
-	// BaseImage of the environment. Empty is docker.io/library/python:X.Y-slim of the model's Python.
-	BaseImage string
-	// Platform of the image, "linux/amd64". Empty is the nodes'.
-	Platform string
-	// ModelServer is the model server's name. Empty chooses one that fits the model.
-	ModelServer string
-	// Timeout is how long the new revision may take to be ready, in whole seconds; 0 is DefaultTimeout.
-	Timeout time.Duration
-}
-
-// Validate needs no network. failure.Invalid names the field that is wrong, and shows the right form.
-func (r Request) Validate() error { return nil }
-
-// Result is what a deployment came to.
-type Result struct {
-	Namespace string `json:"namespace"`
-	Name      string `json:"name"`
-	// Action is created, configured or unchanged.
-	Action   string  `json:"action"`
-	URL      string  `json:"url"`
-	Revision string  `json:"revision"`
-	Image    string  `json:"image"`
-	ModelURI string  `json:"modelURI"`
-	Version  string  `json:"version,omitempty"`
-	Timings  Timings `json:"timings"`
-}
-
-// Timings is how long the phases took, in nanoseconds.
-type Timings struct {
-	// Resolve ends with the last check before the first change: tracking server, model, registry, Knative.
-	Resolve time.Duration `json:"resolve"`
-	// Environment is the building of the environment image; 0 where the registry had it.
-	Environment time.Duration `json:"environment"`
-	// Model is the packing and sending of the model's layers; little where the registry had them.
-	Model time.Duration `json:"model"`
-	// Apply is the write of the Service, until Knative has named its revision.
-	Apply time.Duration `json:"apply"`
-	// Ready is the wait for the revision, its pods and its traffic.
-	Ready time.Duration `json:"ready"`
-}
-
-// Deploy creates or updates one deployment and waits until the new revision has the traffic. The same content again is
-// "unchanged" and writes nothing. Until all checks have passed nothing is written anywhere.
-func (c *Client) Deploy(ctx context.Context, r Request) (*Result, error) {
-	return nil, &failure.Error{Class: failure.Diagnosed, Reason: "NotWritten", Message: "deploy is being written"}
-}
-
-// Prediction is one request to a deployed model.
-type Prediction struct {
-	// Namespace is the kubeconfig context's where it is empty.
-	Namespace string
-	Name      string
-	// Body is the payload of /invocations.
-	Body []byte
-	// ContentType of Body; empty is application/json.
-	ContentType string
-	// Via is the way to the model: ViaGateway (also ""), or ViaURL.
-	Via string
-}
-
-// The ways to a deployed model.
-const (
-	ViaGateway = "gateway" // through the API server to Knative's gateway: works wherever kubectl works
-	ViaURL     = "url"     // to the Service's URL itself: needs DNS and a route to it
-)
-
-// Predict sends one request to a deployed model and returns the answer's body. A model that is scaled to zero starts first.
-func (c *Client) Predict(ctx context.Context, p Prediction) ([]byte, error) {
-	return nil, &failure.Error{Class: failure.Diagnosed, Reason: "NotWritten", Message: "predict is being written"}
-}
-
-// Delete removes a deployment. failure.Refused where it is not ours, failure.Invalid where there is none.
-func (c *Client) Delete(ctx context.Context, namespace, name string) error {
-	return &failure.Error{Class: failure.Diagnosed, Reason: "NotWritten", Message: "delete is being written"}
-}
-
-// Deployment is one deployed model.
-type Deployment struct {
-	Namespace string `json:"namespace"`
-	Name      string `json:"name"`
-	ModelURI  string `json:"modelURI,omitempty"`
-	Version   string `json:"version,omitempty"`
-	RunID     string `json:"runID,omitempty"`
-	Image     string `json:"image,omitempty"`
-	URL       string `json:"url,omitempty"`
-	Ready     bool   `json:"ready"`
-	// Reason is why it is not ready.
-	Reason string `json:"reason,omitempty"`
-}
-
-// List returns the deployments of a namespace, or of all where it is "", in order of namespace and name.
-func (c *Client) List(ctx context.Context, namespace string) ([]Deployment, error) {
-	return nil, &failure.Error{Class: failure.Diagnosed, Reason: "NotWritten", Message: "list is being written"}
+// in is the namespace to work in: the one given, else the kubeconfig context's.
+func (c *Client) in(namespace string) (string, error) {
+	if namespace != "" {
+		return namespace, nil
+	}
+	namespace, _, err := c.namespace()
+	return namespace, err
 }

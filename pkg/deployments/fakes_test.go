@@ -1,0 +1,241 @@
+package deployments
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"io/fs"
+	"net"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/cluster"
+	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/image"
+	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/instance"
+	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/model"
+	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/readiness"
+	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/serving"
+	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/tracking"
+	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/progress"
+)
+
+const mlmodel = `artifact_path: model
+flavors:
+  python_function:
+    env:
+      conda: conda.yaml
+      virtualenv: python_env.yaml
+    loader_module: mlflow.sklearn
+    model_path: model.pkl
+    python_version: 3.11.7
+  sklearn:
+    pickled_model: model.pkl
+    serialization_format: cloudpickle
+    sklearn_version: 1.7.2
+mlflow_version: 3.17.2
+model_id: m-0123
+model_uuid: m-0123
+run_id: run3
+`
+
+// files is a model in memory.
+type files map[string]string
+
+func (f files) List(context.Context) ([]model.File, error) {
+	var list []model.File
+	for path, content := range f {
+		list = append(list, model.File{Path: path, Size: int64(len(content))})
+	}
+	slices.SortFunc(list, func(a, b model.File) int { return strings.Compare(a.Path, b.Path) })
+	return list, nil
+}
+
+func (f files) Open(_ context.Context, path string, offset int64) (io.ReadCloser, error) {
+	content, ok := f[path]
+	if !ok {
+		return nil, &fs.PathError{Op: "open", Path: path, Err: fs.ErrNotExist}
+	}
+	return io.NopCloser(strings.NewReader(content[offset:])), nil
+}
+
+func irisModel() files {
+	return files{
+		"MLmodel":          mlmodel,
+		"model.pkl":        "weights",
+		"requirements.txt": "mlflow==3.17.2\nscikit-learn==1.7.2\n",
+		"python_env.yaml":  "python: 3.11.7\nbuild_dependencies: [pip]\ndependencies: [-r requirements.txt]\n",
+		"conda.yaml":       "name: mlflow-env\nchannels: [conda-forge]\ndependencies: [python=3.11.7, pip, {pip: [mlflow==3.17.2]}]\n",
+	}
+}
+
+// stage is everything around a Client, with a good answer to every call, and a list of the calls that came.
+type stage struct {
+	mu    sync.Mutex
+	calls []string
+	notes []string
+
+	explicit      bool
+	architectures []string
+	find          func(namespaces []string) (*instance.Instance, error)
+	resolve       func(u tracking.URI) (tracking.Version, error)
+	checkPush     func(ctx context.Context) error
+	check         func(s serving.Spec) error
+	present       func() (serving.Deployment, error)
+	action        string
+	wait          func(targets []readiness.Target) error
+	endpoint      serving.Endpoint
+	dialTo        string // address that every tunnel leads to
+	model         files
+
+	repository  string
+	environment image.Environment
+	content     image.Content
+	spec        serving.Spec
+	at          serverAt
+}
+
+func newStage() *stage {
+	return &stage{
+		architectures: []string{"arm64"},
+		find: func([]string) (*instance.Instance, error) {
+			return &instance.Instance{Namespace: "mlflow", HTTP: cluster.ServicePort{Namespace: "mlflow", Service: "mlflow", Port: "5000"}}, nil
+		},
+		resolve: func(u tracking.URI) (tracking.Version, error) {
+			return tracking.Version{Name: u.Name, Version: "3", RunID: "run3", Source: "models:/m-0123"}, nil
+		},
+		checkPush: func(context.Context) error { return nil },
+		check:     func(serving.Spec) error { return nil },
+		present: func() (serving.Deployment, error) {
+			return serving.Deployment{URL: "http://iris.models.example.com"}, nil
+		},
+		action: serving.Configured,
+		wait:   func([]readiness.Target) error { return nil },
+		model:  irisModel(),
+	}
+}
+
+func (s *stage) call(name string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.calls = append(s.calls, name)
+}
+
+func (s *stage) called(name string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Contains(s.calls, name)
+}
+
+func (s *stage) client() *Client {
+	return &Client{progress: s, getenv: func(string) string { return "" }, rooms: rooms{
+		namespace: func() (string, bool, error) { return "models", s.explicit, nil },
+		nodes:     func(context.Context) ([]string, error) { return s.architectures, nil },
+		find:      func(_ context.Context, namespaces ...string) (*instance.Instance, error) { return s.find(namespaces) },
+		track:     func(at serverAt) source { s.at = at; return tracker{s} },
+		dial: func(to cluster.ServicePort, _ func(string)) tunnel {
+			s.call("dial " + to.Namespace + "/" + to.Service)
+			return way{s}
+		},
+		images:  func(repository string) (images, error) { s.repository = repository; return imageMaker{s}, nil },
+		knative: knativeClient{s},
+		wait: func(_ context.Context, targets []readiness.Target, _ progress.Step) error {
+			for _, t := range targets {
+				s.call("wait " + t.Object.String())
+			}
+			return s.wait(targets)
+		},
+	}}
+}
+
+func (s *stage) Start(string) progress.Step { return step{s} }
+
+type step struct{ *stage }
+
+func (s step) Note(text string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.notes = append(s.notes, text)
+}
+func (step) Bytes(int64, int64) {}
+func (step) End(error)          {}
+
+type tracker struct{ *stage }
+
+func (t tracker) Resolve(_ context.Context, u tracking.URI) (tracking.Version, error) {
+	return t.resolve(u)
+}
+func (t tracker) Files(tracking.Version) model.Files { return t.model }
+
+type way struct{ *stage }
+
+func (w way) DialContext(ctx context.Context, _, _ string) (net.Conn, error) {
+	return (&net.Dialer{}).DialContext(ctx, "tcp", w.dialTo)
+}
+func (w way) Close() error { w.call("close"); return nil }
+
+type imageMaker struct{ *stage }
+
+func (m imageMaker) CheckPush(ctx context.Context) error { return m.checkPush(ctx) }
+
+func (m imageMaker) ResolveBase(_ context.Context, base, python string) (string, error) {
+	if base == "" {
+		base = "python:" + python
+	}
+	return base + "@sha256:ba5e", nil
+}
+
+func (m imageMaker) Make(_ context.Context, e image.Environment, c image.Content) (image.Made, error) {
+	m.call("make")
+	m.environment, m.content = e, c
+	return image.Made{Ref: m.repository + "@sha256:1234", Environment: time.Minute, Model: time.Second}, nil
+}
+
+type knativeClient struct{ *stage }
+
+func (k knativeClient) Check(_ context.Context, s serving.Spec) error { return k.check(s) }
+
+func (k knativeClient) Apply(_ context.Context, s serving.Spec) (serving.Applied, error) {
+	k.call("apply")
+	k.spec = s
+	ref := func(kind, name string) cluster.Ref {
+		r := cluster.Ref{Namespace: s.Namespace, Name: name}
+		r.Group, r.Version, r.Kind = "serving.knative.dev", "v1", kind
+		return r
+	}
+	return serving.Applied{Action: k.action, Service: ref("Service", s.Name), Revision: ref("Revision", s.Name+"-00002")}, nil
+}
+
+func (k knativeClient) Endpoint(context.Context, string, string, string) (serving.Endpoint, error) {
+	return k.endpoint, nil
+}
+
+func (k knativeClient) Get(context.Context, string, string) (serving.Deployment, error) {
+	return k.present()
+}
+
+func (k knativeClient) List(_ context.Context, _ string, f func(serving.Deployment) error) error {
+	for _, d := range []serving.Deployment{{Namespace: "b", Name: "a"}, {Namespace: "a", Name: "z"}, {Namespace: "a", Name: "b", Reason: "it failed"}} {
+		if err := f(d); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (k knativeClient) Delete(_ context.Context, namespace, name string) error {
+	k.call("delete " + namespace + "/" + name)
+	return nil
+}
+
+// read is all of r.
+func read(t *testing.T, r io.Reader) string {
+	t.Helper()
+	var b bytes.Buffer
+	if _, err := b.ReadFrom(r); err != nil {
+		t.Fatal(err)
+	}
+	return b.String()
+}

@@ -1,0 +1,36 @@
+package deployments
+
+import (
+	"context"
+
+	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/image"
+	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/image/registry"
+	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/image/uv"
+	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/servingruntime"
+	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/progress"
+)
+
+// images makes images in one repository.
+type images interface {
+	CheckPush(ctx context.Context) error
+	ResolveBase(ctx context.Context, base, python string) (string, error)
+	Make(ctx context.Context, e image.Environment, c image.Content) (image.Made, error)
+}
+
+// imageRepository is a repository with all that makes images in it.
+type imageRepository struct {
+	*registry.Repository
+	*image.Maker
+}
+
+func openImages(name string, r progress.Reporter) (images, error) {
+	to, err := registry.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	launcher, err := servingruntime.Launcher()
+	if err != nil {
+		return nil, err
+	}
+	return imageRepository{to, &image.Maker{Repository: to, Builders: []image.Builder{&uv.Builder{Launcher: launcher}}, Progress: r}}, nil
+}

@@ -1,0 +1,126 @@
+package deployments
+
+import (
+	"fmt"
+	"net/url"
+	"regexp"
+	"strings"
+	"time"
+
+	"k8s.io/apimachinery/pkg/util/validation"
+
+	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/failure"
+	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/image/registry"
+	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/tracking"
+)
+
+// Request is one deployment of one model.
+type Request struct {
+	// Namespace is the kubeconfig context's where it is empty.
+	Namespace string
+	// Name of the Knative Service and of the model behind it: a DNS label that begins with a letter.
+	Name string
+	// ModelURI is in one of MLflow's forms: models:/iris/3, models:/iris@champion, runs:/ID/model.
+	ModelURI string
+	// TrackingURI is the tracking server's URL. Empty is the MLflow that `kubectl mlflow install` put on the cluster.
+	TrackingURI string
+	// ImageRepository is where images go, without a tag. Empty is the repository of the Service's present image.
+	ImageRepository string
+	// BaseImage of the environment. Empty is docker.io/library/python:X.Y-slim of the model's Python.
+	BaseImage string
+	// Platform of the image, "linux/amd64". Empty is the nodes'.
+	Platform string
+	// ModelServer is the model server's name. Empty chooses one that fits the model.
+	ModelServer string
+	// Timeout is how long the new revision may take to be ready, in whole seconds; 0 is DefaultTimeout.
+	Timeout time.Duration
+}
+
+// Validate needs no network. failure.Invalid names what is wrong, and shows the right form.
+func (r Request) Validate() error {
+	if err := validateName(r.Namespace, r.Name); err != nil {
+		return err
+	}
+	if _, err := tracking.ParseURI(r.ModelURI); err != nil {
+		return err
+	}
+	if _, err := parseServer(r.TrackingURI); err != nil {
+		return err
+	}
+	if r.ImageRepository != "" {
+		if _, err := registry.Open(r.ImageRepository); err != nil {
+			return err
+		}
+	}
+	if r.Platform != "" && !regexp.MustCompile(`^linux/[a-z0-9_]+(/v[0-9]+)?$`).MatchString(r.Platform) {
+		return invalid("PlatformInvalid", fmt.Sprintf("platform %q", r.Platform), "write it as linux/amd64 or linux/arm64")
+	}
+	if r.Timeout < 0 || r.Timeout%time.Second != 0 {
+		return invalid("TimeoutInvalid", fmt.Sprintf("timeout %s", r.Timeout), "write whole seconds, as in 90s or 10m")
+	}
+	return nil
+}
+
+func (r Request) timeout() time.Duration {
+	if r.Timeout == 0 {
+		return DefaultTimeout
+	}
+	return r.Timeout
+}
+
+// Result is what a deployment came to.
+type Result struct {
+	Namespace string `json:"namespace"`
+	Name      string `json:"name"`
+	// Action is created, configured or unchanged.
+	Action   string `json:"action"`
+	URL      string `json:"url"`
+	Revision string `json:"revision"`
+	// Image by digest.
+	Image string `json:"image"`
+	// ModelURI has a version where the request's had an alias.
+	ModelURI string  `json:"modelURI"`
+	Version  string  `json:"version,omitempty"`
+	Timings  Timings `json:"timings"`
+}
+
+// Timings is how long the phases took, in nanoseconds.
+type Timings struct {
+	// Resolve ends with the last check before the first change: tracking server, model, registry, Knative.
+	Resolve time.Duration `json:"resolve"`
+	// Environment is the building of the environment image; 0 where the registry had it. The model is read and sent beside it.
+	Environment time.Duration `json:"environment"`
+	// Model is the reading, packing and sending of the model; little where the registry had it.
+	Model time.Duration `json:"model"`
+	// Apply is the write of the Service, until Knative has named its revision.
+	Apply time.Duration `json:"apply"`
+	// Ready is the wait for the revision, its pods and its traffic.
+	Ready time.Duration `json:"ready"`
+}
+
+func validateName(namespace, name string) error {
+	if errs := validation.IsDNS1035Label(name); len(errs) > 0 {
+		return invalid("NameInvalid", fmt.Sprintf("name %q: %s", name, strings.Join(errs, "; ")), "choose a name like iris or my-model-2: it is part of the URL")
+	}
+	if errs := validation.IsDNS1123Label(namespace); namespace != "" && len(errs) > 0 {
+		return invalid("NamespaceInvalid", fmt.Sprintf("namespace %q: %s", namespace, strings.Join(errs, "; ")), "see which there are: kubectl get namespaces")
+	}
+	return nil
+}
+
+// parseServer returns nil for "": the tracking server is then looked for on the cluster.
+func parseServer(uri string) (*url.URL, error) {
+	if uri == "" {
+		return nil, nil
+	}
+	server, err := url.Parse(uri)
+	if err != nil || server.Scheme != "http" && server.Scheme != "https" || server.Host == "" {
+		// The text is not repeated: it may hold a password.
+		return nil, invalid("TrackingURIInvalid", "the tracking URI is not the URL of a tracking server", "write it as https://mlflow.example.com, or leave it out to use the MLflow on the cluster")
+	}
+	return server, nil
+}
+
+func invalid(reason, message, hint string) error {
+	return &failure.Error{Class: failure.Invalid, Reason: reason, Message: message, Hint: hint}
+}

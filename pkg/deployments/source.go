@@ -1,0 +1,75 @@
+package deployments
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"time"
+
+	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/failure"
+	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/tracking"
+	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/progress"
+)
+
+// serverAt is a tracking server, and the way to it.
+type serverAt struct {
+	url       *url.URL
+	transport http.RoundTripper
+}
+
+// connect chooses the tracking server and tells s which. close ends the way to it, and must be called.
+func (c *Client) connect(ctx context.Context, trackingURI string, s progress.Step) (src source, closer func(), err error) {
+	server, err := parseServer(trackingURI)
+	if err != nil {
+		return nil, nil, err
+	}
+	transport := newTransport((&net.Dialer{Timeout: 30 * time.Second}).DialContext)
+	transport.Proxy = http.ProxyFromEnvironment
+	closer = transport.CloseIdleConnections
+	if server != nil {
+		s.Note("tracking server " + server.Redacted())
+	} else {
+		namespace, _, err := c.namespace()
+		if err != nil {
+			return nil, nil, err
+		}
+		found, err := c.find(ctx, namespace, "mlflow")
+		if err != nil {
+			return nil, nil, err
+		}
+		s.Note(fmt.Sprintf("tracking server on the cluster: service/%s in namespace %s", found.HTTP.Service, found.HTTP.Namespace))
+		way := c.dial(found.HTTP, s.Note)
+		transport = newTransport(way.DialContext)
+		// MLflow answers to names that it knows: localhost is always one of them.
+		server = &url.URL{Scheme: "http", Host: "localhost"}
+		closer = func() {
+			transport.CloseIdleConnections()
+			_ = way.Close() // nothing is under way any more
+		}
+	}
+	return c.track(serverAt{server, tracking.Authenticate(transport, server, tracking.CredentialsFrom(c.getenv))}), closer, nil
+}
+
+func newTransport(dial func(ctx context.Context, network, address string) (net.Conn, error)) *http.Transport {
+	return &http.Transport{DialContext: dial, MaxIdleConnsPerHost: 8, IdleConnTimeout: 90 * time.Second, TLSHandshakeTimeout: 10 * time.Second}
+}
+
+// repository is where images go: what was asked for, else where the present image is.
+func (c *Client) repository(ctx context.Context, r Request) (string, error) {
+	if r.ImageRepository != "" {
+		return r.ImageRepository, nil
+	}
+	present, err := c.knative.Get(ctx, r.Namespace, r.Name)
+	if err != nil && !isNotFound(err) {
+		return "", err
+	}
+	if repository := repositoryOf(present.Image); repository != "" {
+		return repository, nil
+	}
+	return "", &failure.Error{
+		Class: failure.Invalid, Reason: "ImageRepositoryMissing", Message: fmt.Sprintf("no image repository is known for %s", r.Name),
+		Hint: "say where its images go: --image-repository REGISTRY/PATH, or KUBECTL_MLFLOW_IMAGE_REPOSITORY",
+	}
+}
