@@ -4,6 +4,9 @@ package artifacts
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"os"
 	"path/filepath"
 	"time"
 )
@@ -27,7 +30,7 @@ type Set struct {
 	// CNI holds the CNI plugins. Empty with API, like all that follow but Key.
 	CNI string
 	// Registry is the storage folder of docker-registry (filesystem rootdirectory). It already holds every stand-in image,
-	// under repositories of the images' full names. Users' images may go there too: nothing here removes them but Clean.
+	// in repositories of the images' full names. Nothing may be written to it: it is the same for all runs.
 	Registry string
 	// Manifests holds knative-crds.yaml, knative-serving.yaml, kourier.yaml and local-path.yaml, with images under the names the stand-ins have.
 	Manifests string
@@ -44,19 +47,54 @@ type Reporter interface {
 // Of several runs on one cache folder one builds and the others wait. A step that fails returns a *StepError,
 // which names its log and shows the end of it.
 func Ensure(ctx context.Context, cache string, p Profile, r Reporter) (Set, error) {
+	if p == Full && os.Geteuid() != 0 {
+		return Set{}, errors.New("the profile full needs root: it installs Debian packages and runs a node")
+	}
+	src, err := findCheckout()
+	if err != nil {
+		return Set{}, err
+	}
 	s, unlock, err := open(ctx, cache, r)
 	if err != nil {
 		return Set{}, err
 	}
 	defer unlock()
-	src, err := findCheckout()
-	if err != nil {
-		return Set{}, err
-	}
 	if p == API {
 		return ensureAPI(ctx, s, src)
 	}
 	return ensureFull(ctx, s, src)
+}
+
+// Clean removes what no recipe asks for any more, and what only makes building faster. It returns the folders that it removed.
+// Nothing may run from the cache folder meanwhile.
+func Clean(ctx context.Context, cache string, r Reporter) ([]string, error) {
+	src, err := findCheckout()
+	if err != nil {
+		return nil, err
+	}
+	s, unlock, err := open(ctx, cache, r)
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	s.plan = true
+	if _, err := ensureAPI(ctx, s, src); err != nil {
+		return nil, err
+	}
+	if _, err := ensureFull(ctx, s, src); err != nil {
+		return nil, err
+	}
+	stale, err := s.stale()
+	if err != nil {
+		return nil, err
+	}
+	stale = append(stale, s.wheelCache(), s.logs())
+	for i, folder := range stale {
+		if err := os.RemoveAll(folder); err != nil {
+			return stale[:i], fmt.Errorf("clean the cache folder: %w", err)
+		}
+	}
+	return stale, nil
 }
 
 func ensureAPI(ctx context.Context, s *store, src checkout) (Set, error) {

@@ -45,7 +45,7 @@ func (s *store) hostPackages(ctx context.Context) error {
 
 // install installs Debian packages on the machine.
 func (s *store) install(ctx context.Context, packages []string) error {
-	if len(packages) == 0 {
+	if len(packages) == 0 || s.plan {
 		return nil
 	}
 	st := step{name: "install Debian packages on this machine: " + strings.Join(packages, " "), usual: 15 * time.Second}

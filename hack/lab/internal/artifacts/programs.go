@@ -140,7 +140,7 @@ func (c checkout) build(ctx context.Context, s *store, programs []program) ([]st
 			missing = append(missing, p)
 		}
 	}
-	if len(missing) == 0 {
+	if len(missing) == 0 || s.plan {
 		return binaries, nil
 	}
 	st := step{name: fmt.Sprintf("compile %d programs (Kubernetes %s, etcd)", len(missing), kubernetesVersion), usual: 4 * time.Minute}

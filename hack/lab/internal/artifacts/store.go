@@ -18,6 +18,8 @@ import (
 type store struct {
 	root     string
 	reporter Reporter
+	// plan: nothing is built; recipes only tell their names.
+	plan bool
 	// used are the artifacts that were asked for: what Clean keeps.
 	used *names
 }
@@ -48,6 +50,9 @@ func open(ctx context.Context, cache string, r Reporter) (*store, func(), error)
 
 func (s *store) artifacts() string { return filepath.Join(s.root, "artifacts") }
 func (s *store) logs() string      { return filepath.Join(s.root, "logs") }
+
+// wheelCache is uv's: a changed recipe downloads only what is new in it.
+func (s *store) wheelCache() string { return filepath.Join(s.root, "uv") }
 
 // scratch is on the same file system as the artifacts, so that a rename finishes one.
 func (s *store) scratch() string { return filepath.Join(s.root, "artifacts", ".scratch") }
@@ -102,7 +107,7 @@ func (s *store) path(name, key string) string {
 // ensure returns the folder of an artifact, which build fills if it does not exist yet.
 func (s *store) ensure(ctx context.Context, step step, name, key string, build func(ctx context.Context, folder string) error) (string, error) {
 	final := s.path(name, key)
-	if exists(final) {
+	if s.plan || exists(final) {
 		return final, nil
 	}
 	folder, err := s.temp(name)

@@ -44,7 +44,7 @@ func (s *store) trees(ctx context.Context, list []images.Image, tools wheels) (m
 	if err != nil {
 		return nil, err
 	}
-	cache := filepath.Join(s.root, "uv")
+	cache := s.wheelCache()
 	if err := os.MkdirAll(cache, 0o755); err != nil { //nolint:gosec // public packages
 		return nil, err
 	}

@@ -117,7 +117,7 @@ func (t Tree) sameBelow(name string, info fs.FileInfo) (bool, error) {
 		return false, nil
 	}
 	below, err := os.Lstat(filepath.Join(t.Below, name))
-	if errors.Is(err, fs.ErrNotExist) {
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
 		return false, nil
 	}
 	if err != nil {
