@@ -1,37 +1,53 @@
 package forward
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/client-go/tools/portforward"
+	"k8s.io/streaming/pkg/httpstream"
+	"k8s.io/streaming/pkg/httpstream/spdy"
 )
 
 const (
-	// chunk is the size of a frame that we send, small enough that connections share the tunnel fairly.
+	// chunk is the size of a frame that we send.
 	chunk = 32 << 10
-	// ahead is how many received frames a connection holds for a reader that is slow. SPDY streams have no flow control here:
-	// a full connection holds up others of its tunnel.
-	ahead = 32
+	// streamWait is how long the kubelet may take to acknowledge a connection's streams.
+	streamWait = 15 * time.Second
 	// lastWords is how long a connection that ended waits for the kubelet's error message.
 	lastWords = time.Second
 	// maxMessage bounds that message.
 	maxMessage = 4 << 10
 )
 
-// conn is one connection in a tunnel. It breaks for itself alone.
+var (
+	errGone = errors.New("the pod is gone")
+	errLost = errors.New("the tunnel to the pod is lost")
+)
+
+// conn is one connection to a port of a pod, in a tunnel of its own.
 type conn struct {
-	t       *tunnel
-	streams streamPair
+	to     *target
+	owner  *Dialer
+	wire   net.Conn
+	tunnel httpstream.Connection
+	data   httpstream.Stream
+	errs   httpstream.Stream
 
 	received chan []byte   // closed at the end of what the pod sends
 	finished chan struct{} // closed when the kubelet has ended the forwarding; message is set
-	closed   chan struct{} // closed by Close and by lost
+	closed   chan struct{} // closed by Close
 	message  string        // of the kubelet, why it ended; "" if all is well
 
 	readMu sync.Mutex
@@ -42,39 +58,94 @@ type conn struct {
 
 	readBy, writeBy deadline
 
-	mu     sync.Mutex
-	cause  error // why reads and writes fail: net.ErrClosed, the kubelet's message, a lost tunnel
-	isOver bool
-	endErr error // what a read meets after the last byte
+	close sync.Once
+	end   error // what a read meets after the last byte; set before received is closed
 }
 
-func newConn(t *tunnel, p streamPair) *conn {
-	return &conn{
-		t: t, streams: p,
-		received: make(chan []byte, ahead),
+// open speaks SPDY over wire, which it owns from now on, and makes a connection of the two streams that the kubelet expects.
+// errGone where the kubelet does not answer.
+func open(ctx context.Context, wire net.Conn, to *target, owner *Dialer) (*conn, error) {
+	tunnel, err := spdy.NewClientConnectionWithPings(wire, portforward.PingPeriod)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("%s: %w", to.pod, err), wire.Close())
+	}
+	c := &conn{
+		to: to, owner: owner, wire: wire, tunnel: tunnel,
+		received: make(chan []byte, 1),
 		finished: make(chan struct{}),
 		closed:   make(chan struct{}),
 		readBy:   deadline{reached: make(chan struct{})},
 		writeBy:  deadline{reached: make(chan struct{})},
 	}
-}
-
-func (c *conn) start() {
+	if err := c.createStreams(ctx); err != nil {
+		c.hangUp()
+		return nil, err
+	}
 	go c.listen()
 	go c.pump()
+	return c, nil
+}
+
+// createStreams asks for both streams at once. The library's CreateStream gives up after 30 s and knows no ctx: where we give up
+// earlier, it ends later, with nobody listening.
+func (c *conn) createStreams(ctx context.Context) error {
+	type made struct {
+		kind   string
+		stream httpstream.Stream
+		err    error
+	}
+	answers := make(chan made, 2)
+	for _, kind := range []string{corev1.StreamTypeError, corev1.StreamTypeData} {
+		go func() {
+			stream, err := c.tunnel.CreateStream(http.Header{
+				corev1.StreamType:                 {kind},
+				corev1.PortHeader:                 {strconv.Itoa(int(c.to.port))},
+				corev1.PortForwardRequestIDHeader: {"0"}, // the only connection of its tunnel
+			})
+			answers <- made{kind, stream, err}
+		}()
+	}
+	timer := time.NewTimer(streamWait)
+	defer timer.Stop()
+	for c.data == nil || c.errs == nil {
+		select {
+		case a := <-answers:
+			switch {
+			case a.err != nil:
+				return fmt.Errorf("%s: %w: %w", c.to.pod, errGone, a.err)
+			case a.kind == corev1.StreamTypeData:
+				c.data = a.stream
+			default:
+				c.errs = a.stream
+			}
+		case <-c.tunnel.CloseChan():
+			return fmt.Errorf("%s: %w: %w", c.to.pod, errGone, errLost)
+		case <-timer.C:
+			return fmt.Errorf("%s: %w: no acknowledgement for %s", c.to.pod, errGone, streamWait)
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+	return nil
+}
+
+// hangUp ends the tunnel. The wire goes first: the streams say goodbye on it, which on one that is stuck could take for ever.
+func (c *conn) hangUp() {
+	_ = c.wire.Close()
+	_ = c.tunnel.Close()
 }
 
 // listen reads the kubelet's error stream: a message if forwarding failed, and its end when forwarding is over.
 func (c *conn) listen() {
-	_ = c.streams.errs.Close() // we never write to it; a broken wire is seen by the reads
-	text, err := io.ReadAll(io.LimitReader(c.streams.errs, maxMessage))
+	_ = c.errs.Close() // we never write to it; a broken wire is seen by the reads
+	text, err := io.ReadAll(io.LimitReader(c.errs, maxMessage))
 	c.message = strings.TrimSpace(string(text))
 	if err != nil && c.message == "" {
 		c.message = err.Error()
 	}
 	close(c.finished)
 	if podIsGone(c.message) {
-		c.t.retire(fmt.Errorf("%w: %s", errGone, c.message))
+		c.owner.forget(c.to)
 	}
 }
 
@@ -94,7 +165,7 @@ func (c *conn) pump() {
 	defer close(c.received)
 	buf := make([]byte, chunk)
 	for {
-		n, err := c.streams.data.Read(buf)
+		n, err := c.data.Read(buf)
 		if n > 0 {
 			select {
 			case c.received <- slices.Clone(buf[:n]):
@@ -103,37 +174,42 @@ func (c *conn) pump() {
 			}
 		}
 		if err != nil {
-			c.end(err)
+			c.end = c.whyEnded(err)
 			return
 		}
 	}
 }
 
-// end finds out what the end of the data stream means: the pod has said all, the kubelet gave up, or the tunnel broke.
-func (c *conn) end(err error) {
+// whyEnded finds out what the end of the data stream means: the pod has said all, the kubelet gave up, or the tunnel broke.
+func (c *conn) whyEnded(err error) error {
 	timer := time.NewTimer(lastWords)
 	defer timer.Stop()
 	select {
-	case <-c.t.streams.CloseChan(): // a dead tunnel ends all streams as if all was said
-		err = errLost
+	case <-c.tunnel.CloseChan():
 	case <-c.finished:
-		select {
-		case <-c.t.streams.CloseChan():
-			err = errLost
-		default:
-			if c.message != "" {
-				err = errors.New(c.message)
-			}
-		}
-	case <-timer.C:
 	case <-c.closed:
+	case <-timer.C:
 	}
-	if !errors.Is(err, io.EOF) {
-		err = fmt.Errorf("%s, port %d: %w", c.t.pod, c.t.port, err)
+	select {
+	case <-c.tunnel.CloseChan(): // a dead tunnel ends its streams as if all was said
+		err = errLost
+	default:
 	}
-	c.mu.Lock()
-	c.endErr = err
-	c.mu.Unlock()
+	select {
+	case <-c.finished:
+		if c.message != "" {
+			err = errors.New(c.message)
+		}
+	default:
+	}
+	if errors.Is(err, io.EOF) {
+		return io.EOF
+	}
+	return c.failed(err)
+}
+
+func (c *conn) failed(err error) error {
+	return fmt.Errorf("%s, port %d: %w", c.to.pod, c.to.port, err)
 }
 
 // Read implements net.Conn. Its error is io.EOF only where the pod closed the connection in order.
@@ -149,11 +225,11 @@ func (c *conn) Read(p []byte) (int, error) {
 		select {
 		case b, ok := <-c.received:
 			if !ok {
-				return 0, c.over()
+				return 0, c.ending()
 			}
 			c.rest = b
 		case <-c.closed:
-			return 0, c.over()
+			return 0, net.ErrClosed
 		case <-c.readBy.wait():
 			return 0, os.ErrDeadlineExceeded
 		}
@@ -163,14 +239,14 @@ func (c *conn) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// over is why nothing more is read.
-func (c *conn) over() error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.cause != nil {
-		return c.cause
+// ending is why nothing more is read.
+func (c *conn) ending() error {
+	select {
+	case <-c.closed:
+		return net.ErrClosed
+	default:
+		return c.end
 	}
-	return c.endErr
 }
 
 // Write implements net.Conn. A write deadline is looked at between frames, not within one.
@@ -184,17 +260,17 @@ func (c *conn) Write(p []byte) (int, error) {
 	for written < len(p) {
 		select {
 		case <-c.closed:
-			return written, c.over()
-		case <-c.finished: // the kubelet would drop it without a word
+			return written, net.ErrClosed
+		case <-c.finished: // nobody would read it
 			return written, c.refused()
 		case <-c.writeBy.wait():
 			return written, os.ErrDeadlineExceeded
 		default:
 		}
-		n, err := c.streams.data.Write(p[written:min(len(p), written+chunk)])
+		n, err := c.data.Write(p[written:min(len(p), written+chunk)])
 		written += n
 		if err != nil {
-			return written, fmt.Errorf("%s, port %d: %w", c.t.pod, c.t.port, err)
+			return written, c.failed(err)
 		}
 	}
 	return written, nil
@@ -202,10 +278,15 @@ func (c *conn) Write(p []byte) (int, error) {
 
 // refused is the error of a write after the kubelet ended the forwarding.
 func (c *conn) refused() error {
-	if c.message == "" {
-		return fmt.Errorf("%s, port %d: the pod has closed the connection", c.t.pod, c.t.port)
+	select {
+	case <-c.tunnel.CloseChan():
+		return c.failed(errLost)
+	default:
 	}
-	return fmt.Errorf("%s, port %d: %s", c.t.pod, c.t.port, c.message)
+	if c.message == "" {
+		return c.failed(errors.New("the pod has closed the connection"))
+	}
+	return c.failed(errors.New(c.message))
 }
 
 // CloseWrite says that nothing more will be written, as net.TCPConn's does.
@@ -216,38 +297,24 @@ func (c *conn) CloseWrite() error {
 		return nil
 	}
 	c.halfway = true
-	return c.streams.data.Close()
+	return c.data.Close()
 }
 
-// Close implements net.Conn.
+// Close implements net.Conn. It does not wait until the pod has what was written; CloseWrite and a read to the end do.
 func (c *conn) Close() error {
-	c.stop(net.ErrClosed)
+	c.close.Do(func() {
+		close(c.closed)
+		c.hangUp()
+		c.owner.ended(c)
+	})
 	return nil
-}
-
-// lost ends the connection because its tunnel has ended.
-func (c *conn) lost(why error) {
-	c.stop(fmt.Errorf("%s, port %d: %w", c.t.pod, c.t.port, why))
-}
-
-func (c *conn) stop(cause error) {
-	c.mu.Lock()
-	if c.isOver {
-		c.mu.Unlock()
-		return
-	}
-	c.isOver, c.cause = true, cause
-	c.mu.Unlock()
-	close(c.closed)
-	c.t.reset(c.streams)
-	c.t.release(c)
 }
 
 // LocalAddr implements net.Conn.
 func (c *conn) LocalAddr() net.Addr { return addr("client") }
 
 // RemoteAddr implements net.Conn.
-func (c *conn) RemoteAddr() net.Addr { return addr(fmt.Sprintf("%s:%d", c.t.pod, c.t.port)) }
+func (c *conn) RemoteAddr() net.Addr { return addr(fmt.Sprintf("%s:%d", c.to.pod, c.to.port)) }
 
 // SetDeadline implements net.Conn.
 func (c *conn) SetDeadline(at time.Time) error {

@@ -7,7 +7,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
+	"slices"
 	"sync"
 	"time"
 
@@ -18,7 +20,7 @@ import (
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/cluster"
 )
 
-// The pauses between two attempts to open a tunnel.
+// The pauses between two attempts to connect.
 const (
 	shortestPause = 200 * time.Millisecond
 	longestPause  = 10 * time.Second
@@ -32,21 +34,32 @@ type Cluster interface {
 	Observe(ctx context.Context, qs []cluster.Query, f func([]*unstructured.Unstructured) (done bool, err error)) error
 }
 
-// Dialer keeps a tunnel to a ready pod of the Service and moves it when the pod goes. It is safe for concurrent use.
+// Dialer finds a ready pod of the Service, opens a tunnel to it for each connection, and moves on when the pod goes. It is safe
+// for concurrent use.
+//
+// Connections do not share a tunnel: in the kubelet's end of it, streams have no flow control, and one connection that the pod has
+// stopped to read, such as an upload that MLflow refuses early, blocks for good whatever else comes through the same tunnel.
 type Dialer struct {
 	// Note, if set before the first dial, is told what a dial waits for.
 	Note func(text string)
 
 	cluster Cluster
 	to      cluster.ServicePort
-	turn    chan struct{} // holds one: a single dial opens a tunnel, the others wait for it
+	turn    chan struct{} // holds one: a single dial looks for a pod, the others wait for it
 	closed  chan struct{}
 
-	mu      sync.Mutex
-	current *tunnel              // where new connections go, or nil
-	open    map[*tunnel]struct{} // current, and those that end with their last connection
-	opened  bool                 // there has been a tunnel
-	isShut  bool
+	mu     sync.Mutex
+	target *target            // where new connections go, or nil
+	conns  map[*conn]struct{} // that are open
+	opened bool               // there has been one
+	isShut bool
+}
+
+// target is a port of a pod that was ready when last seen.
+type target struct {
+	pod  podRef
+	port int32
+	stop context.CancelFunc // of the watch on the pod
 }
 
 // NewDialer makes a Dialer that does nothing until the first dial.
@@ -56,20 +69,31 @@ func NewDialer(c Cluster, to cluster.ServicePort) *Dialer {
 		to:      to,
 		turn:    make(chan struct{}, 1),
 		closed:  make(chan struct{}),
-		open:    make(map[*tunnel]struct{}),
+		conns:   make(map[*conn]struct{}),
 	}
 }
 
 // DialContext has the signature of net.Dialer's: it fits http.Transport. network and address are not used.
 // It waits for a ready pod as long as ctx lives; failure.TimedOut says why there was none. failure.Invalid where there is no such
-// Service or port, failure.Forbidden where RBAC lacks pods/portforward. Once a tunnel has been open, an API server that is away for
-// a while is waited for too.
+// Service or port, failure.Forbidden where RBAC lacks pods/portforward. Once there has been a connection, an API server that is
+// away for a while is waited for too.
 func (d *Dialer) DialContext(ctx context.Context, _, _ string) (net.Conn, error) {
+	dialing, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	go func() {
+		select {
+		case <-d.closed:
+			cancel(net.ErrClosed)
+		case <-dialing.Done():
+		}
+	}()
 	for pause := shortestPause; ; pause = min(pause*8/5, longestPause) {
-		conn, err := d.try(ctx)
+		conn, err := d.try(dialing)
 		switch {
 		case err == nil:
 			return conn, nil
+		case d.shut():
+			return nil, net.ErrClosed
 		case ctx.Err() != nil && failure.ClassOf(err) == "":
 			return nil, d.interrupted(ctx, err)
 		case d.terminal(err):
@@ -78,106 +102,125 @@ func (d *Dialer) DialContext(ctx context.Context, _, _ string) (net.Conn, error)
 		d.note(err.Error())
 		timer := time.NewTimer(pause)
 		select {
-		case <-ctx.Done():
-			timer.Stop()
-			return nil, d.interrupted(ctx, err)
-		case <-d.closed:
-			timer.Stop()
-			return nil, net.ErrClosed
+		case <-dialing.Done():
 		case <-timer.C:
 		}
+		timer.Stop()
 	}
 }
 
+// try opens one tunnel with one connection in it.
 func (d *Dialer) try(ctx context.Context) (net.Conn, error) {
-	t, err := d.tunnel(ctx)
+	if err := context.Cause(ctx); err != nil {
+		return nil, err
+	}
+	to, err := d.find(ctx)
 	if err != nil {
 		return nil, err
 	}
-	return t.dial(ctx)
+	config, err := d.cluster.RESTConfig() // each time anew: credentials may have been renewed
+	if err != nil {
+		return nil, err
+	}
+	wire, err := upgrade(ctx, config, to.pod.Ref)
+	if err != nil {
+		d.forgetIfGone(to, err)
+		return nil, err
+	}
+	c, err := open(ctx, wire, to, d)
+	if err != nil {
+		d.forgetIfGone(to, err)
+		return nil, err
+	}
+	d.mu.Lock()
+	isShut := d.isShut
+	if !isShut {
+		d.opened, d.conns[c] = true, struct{}{}
+	}
+	d.mu.Unlock()
+	if isShut {
+		_ = c.Close()
+		return nil, net.ErrClosed
+	}
+	return c, nil
 }
 
-// tunnel returns the tunnel for a new connection, and opens one if need be.
-func (d *Dialer) tunnel(ctx context.Context) (*tunnel, error) {
-	if t, err := d.usable(); t != nil || err != nil {
-		return t, err
+// find returns the pod for a new connection, and looks for one if need be.
+func (d *Dialer) find(ctx context.Context) (*target, error) {
+	if to := d.known(); to != nil {
+		return to, nil
 	}
 	select {
 	case d.turn <- struct{}{}:
 		defer func() { <-d.turn }()
 	case <-ctx.Done():
 		return nil, context.Cause(ctx)
-	case <-d.closed:
-		return nil, net.ErrClosed
 	}
-	if t, err := d.usable(); t != nil || err != nil {
-		return t, err
+	if to := d.known(); to != nil {
+		return to, nil
 	}
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	go func() {
-		select {
-		case <-d.closed:
-			cancel(net.ErrClosed)
-		case <-ctx.Done():
-		}
-	}()
-	t, err := d.connect(ctx)
+	pod, port, err := d.readyPod(ctx)
 	if err != nil {
 		return nil, err
 	}
+	d.note(fmt.Sprintf("connecting to %s", pod))
+	watching, stop := context.WithCancel(context.WithoutCancel(ctx)) // it outlives the dial
+	to := &target{pod: pod, port: port, stop: stop}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.isShut {
-		t.shut(net.ErrClosed)
+		stop()
 		return nil, net.ErrClosed
 	}
-	d.current, d.opened, d.open[t] = t, true, struct{}{}
-	return t, nil
+	d.target = to
+	go d.watch(watching, to)
+	return to, nil
 }
 
-// usable is the current tunnel, or nil where one must be opened.
-func (d *Dialer) usable() (*tunnel, error) {
+func (d *Dialer) known() *target {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	switch {
-	case d.isShut:
-		return nil, net.ErrClosed
-	case d.current != nil && d.current.takes():
-		return d.current, nil
-	}
-	return nil, nil
+	return d.target
 }
 
-// connect finds a pod and opens a tunnel to it.
-func (d *Dialer) connect(ctx context.Context) (*tunnel, error) {
-	pod, port, err := d.find(ctx)
-	if err != nil {
-		return nil, err
+// watch forgets the pod as soon as the Service would no longer send traffic to it.
+func (d *Dialer) watch(ctx context.Context, to *target) {
+	err := d.cluster.Observe(ctx, []cluster.Query{cluster.QueryOf(to.pod.Ref)}, func(objs []*unstructured.Unstructured) (bool, error) {
+		pods, err := podsOf(objs)
+		if err != nil {
+			return false, err
+		}
+		return len(pods) == 0 || pods[0].UID != to.pod.uid || !ready(&pods[0]), nil
+	})
+	if failure.ClassOf(err) != failure.Forbidden { // who may not watch keeps the pod until a dial fails
+		d.forget(to)
 	}
-	config, err := d.cluster.RESTConfig()
-	if err != nil {
-		return nil, err
-	}
-	d.note(fmt.Sprintf("opening a tunnel to %s", pod))
-	wire, err := upgrade(ctx, config, pod.Ref)
-	if err != nil {
-		return nil, err
-	}
-	return openTunnel(ctx, d.cluster, wire, pod, port, d.forget)
 }
 
-// forget is called when a tunnel has ended.
-func (d *Dialer) forget(t *tunnel) {
+// forget makes the next dial look for a pod.
+func (d *Dialer) forget(to *target) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	delete(d.open, t)
-	if d.current == t {
-		d.current = nil
+	if d.target == to {
+		d.target = nil
+	}
+	to.stop()
+}
+
+func (d *Dialer) forgetIfGone(to *target, err error) {
+	if errors.Is(err, errGone) {
+		d.forget(to)
 	}
 }
 
-// Close ends the tunnels and their connections, and the dials that wait.
+// ended is called by a connection that is closed.
+func (d *Dialer) ended(c *conn) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	delete(d.conns, c)
+}
+
+// Close ends the connections, and the dials that wait.
 func (d *Dialer) Close() error {
 	d.mu.Lock()
 	if d.isShut {
@@ -186,23 +229,28 @@ func (d *Dialer) Close() error {
 	}
 	d.isShut = true
 	close(d.closed)
-	open := make([]*tunnel, 0, len(d.open))
-	for t := range d.open {
-		open = append(open, t)
+	if d.target != nil {
+		d.target.stop()
 	}
+	open := slices.Collect(maps.Keys(d.conns))
 	d.mu.Unlock()
-	for _, t := range open {
-		t.shut(net.ErrClosed)
+	var all sync.WaitGroup
+	for _, c := range open {
+		all.Go(func() { _ = c.Close() })
 	}
+	all.Wait()
 	return nil
 }
 
-// terminal tells which errors end a dial at once. Before the first tunnel these are all but a pod or tunnel that just went: who
-// starts a command wants to know that the API server is not there.
+func (d *Dialer) shut() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.isShut
+}
+
+// terminal tells which errors end a dial at once. Before the first connection these are all but a pod that just went: who starts a
+// command wants to know that the API server is not there.
 func (d *Dialer) terminal(err error) bool {
-	if errors.Is(err, net.ErrClosed) {
-		return true
-	}
 	if errors.Is(err, errGone) {
 		return false
 	}

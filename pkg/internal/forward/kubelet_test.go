@@ -38,11 +38,12 @@ type apiServer struct {
 	mu          sync.Mutex
 	noWebSocket bool
 	refuse      int                                        // status of every upgrade, if not 0
-	hold        chan struct{}                              // upgrades wait until it is closed, if not nil
+	hold        func(context.Context)                      // is called by each upgrade, if not nil
 	backends    map[string]func(s httpstream.Stream) error // by pod: what the container runtime does with a data stream
 	wires       []io.Closer                                // the tunnels that are open
 	upgrades    []string                                   // "websocket iris-1", in order
 	ports       []string                                   // that were asked for
+	streams     []httpstream.Stream
 }
 
 func newAPIServer(t *testing.T) *apiServer {
@@ -50,6 +51,11 @@ func newAPIServer(t *testing.T) *apiServer {
 	a.Server = httptest.NewServer(http.HandlerFunc(a.serve))
 	t.Cleanup(func() {
 		a.cut()
+		a.mu.Lock()
+		for _, s := range a.streams {
+			_ = s.Reset() // frees what a real kubelet keeps: SPDY's reader, stuck on a stream that nobody reads
+		}
+		a.mu.Unlock()
 		a.Close()
 	})
 	return a
@@ -81,10 +87,7 @@ func (a *apiServer) serve(w http.ResponseWriter, r *http.Request) {
 	refuse, hold, noWebSocket := a.refuse, a.hold, a.noWebSocket
 	a.mu.Unlock()
 	if hold != nil {
-		select {
-		case <-hold:
-		case <-r.Context().Done():
-		}
+		hold(r.Context())
 	}
 	isWebSocket := gorilla.IsWebSocketUpgrade(r)
 	switch {
@@ -187,6 +190,7 @@ func (k *kubelet) received(s httpstream.Stream, _ <-chan struct{}) error {
 		data, errs = other, s
 	}
 	k.a.mu.Lock()
+	k.a.streams = append(k.a.streams, data)
 	k.a.ports = append(k.a.ports, data.Headers().Get(corev1.PortHeader))
 	k.a.mu.Unlock()
 	go func() {

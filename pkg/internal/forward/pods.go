@@ -24,8 +24,8 @@ type podRef struct {
 	uid types.UID
 }
 
-// find returns the newest ready pod of the Service, and the port in it. It waits for one as long as ctx lives.
-func (d *Dialer) find(ctx context.Context) (podRef, int32, error) {
+// readyPod returns the newest ready pod of the Service, and the port in it. It waits for one as long as ctx lives.
+func (d *Dialer) readyPod(ctx context.Context) (podRef, int32, error) {
 	service, err := d.service(ctx)
 	if err != nil {
 		return podRef{}, 0, err

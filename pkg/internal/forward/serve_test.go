@@ -53,6 +53,13 @@ func serving(t *testing.T, dial func(context.Context, string, string) (net.Conn,
 	return l.Addr().String(), r, stop
 }
 
+// count is the number of open connections.
+func (d *Dialer) count() int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return len(d.conns)
+}
+
 func TestServe(t *testing.T) {
 	backend := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.Copy(w, r.Body)
@@ -82,13 +89,9 @@ func TestServe(t *testing.T) {
 	if err := stop(); err != nil {
 		t.Errorf("Serve: %v", err)
 	}
-	waitUntil(t, func() bool { // all connections of the tunnel are given back
-		d.mu.Lock()
-		defer d.mu.Unlock()
-		d.current.mu.Lock()
-		defer d.current.mu.Unlock()
-		return len(d.current.conns) == 0
-	})
+	if open := d.count(); open != 0 {
+		t.Errorf("%d connections are still open", open)
+	}
 	if conn, err := net.DialTimeout("tcp", address, time.Second); err == nil {
 		_ = conn.Close()
 		t.Error("the listener is still there")
@@ -216,11 +219,7 @@ func TestServeEndsWithConnectionsOpen(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = conn.Close() }()
-	waitUntil(t, func() bool {
-		d.mu.Lock()
-		defer d.mu.Unlock()
-		return d.current != nil
-	})
+	waitUntil(t, func() bool { return d.count() == 1 })
 	began := time.Now()
 	if err := stop(); err != nil {
 		t.Errorf("Serve: %v", err)

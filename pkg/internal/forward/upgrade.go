@@ -42,10 +42,13 @@ func upgrade(ctx context.Context, config *rest.Config, pod cluster.Ref) (net.Con
 	if httpstream.IsUpgradeFailure(err) || httpstream.IsHTTPSProxyError(err) {
 		wire, err = bare(ctx, config, target)
 	}
-	if err != nil {
-		return nil, explain(err, pod)
+	switch {
+	case err == nil:
+		return wire, nil
+	case ctx.Err() != nil:
+		return nil, context.Cause(ctx)
 	}
-	return wire, nil
+	return nil, explain(err, pod)
 }
 
 func portForwardURL(config *rest.Config, pod cluster.Ref) (*url.URL, error) {
