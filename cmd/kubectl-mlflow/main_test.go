@@ -37,6 +37,7 @@ func TestScript(t *testing.T) {
 		Setup: func(e *testscript.Env) error {
 			e.Setenv("HOME", filepath.Join(e.WorkDir, "home"))
 			e.Setenv("API_KUBECONFIG", kubeconfig)
+			e.Setenv("NAMESPACE", "story-"+strconv.FormatInt(time.Now().UnixNano(), 36))
 			return os.Mkdir(filepath.Join(e.WorkDir, "home"), 0o750)
 		},
 		Condition: func(cond string) (bool, error) {
