@@ -124,7 +124,7 @@ func nearest(wanted string, names []string) []string {
 		distance int
 	}
 	var near []candidate
-	limit := max(1, len(wanted)/3)
+	limit := (len(wanted) + 2) / 3 // two letters in the wrong order are two errors: allowed from four letters on
 	for _, name := range names {
 		if d := distance(strings.ToLower(wanted), strings.ToLower(name)); d <= limit {
 			near = append(near, candidate{name, d})
