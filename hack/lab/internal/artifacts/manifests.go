@@ -42,7 +42,7 @@ type source struct {
 // and links are lost in modules, so they are taken from where they are.
 func manifestFiles() []manifest {
 	definition := regexp.MustCompile(`(?m)^kind: CustomResourceDefinition$`).MatchString
-	any := func(string) bool { return true }
+	all := func(string) bool { return true }
 	return []manifest{
 		{"knative-crds.yaml", []source{{serving, "config/core/300-resources"}, {networking, "config"}, {caching, "config"}}, definition},
 		{"knative-serving.yaml", []source{
@@ -55,9 +55,9 @@ func manifestFiles() []manifest {
 			{serving, "config/core/deployments"},
 			{serving, "config/core/300-knativecertificate.yaml"},
 			{serving, "config/core/999-cache.yaml"},
-		}, any},
-		{"kourier.yaml", []source{{kourier, "config"}}, any},
-		{"local-path.yaml", []source{{localPath, "deploy/local-path-storage.yaml"}}, any},
+		}, all},
+		{"kourier.yaml", []source{{kourier, "config"}}, all},
+		{"local-path.yaml", []source{{localPath, "deploy/local-path-storage.yaml"}}, all},
 	}
 }
 

@@ -54,7 +54,7 @@ func (s *store) install(ctx context.Context, packages []string) error {
 		if err != nil {
 			return err
 		}
-		args := append([]string{"apt-get", "install", "--yes", "--quiet", "--no-install-recommends"}, packages...)
+		args := append([]string{"apt-get", "install", "--yes", "--quiet", "--no-install-recommends", "-o", "APT::Keep-Downloaded-Packages=false"}, packages...)
 		installErr := s.apt(ctx, "apt", func() error {
 			cmd := command(ctx, args[0], args[1:]...)
 			cmd.Env = append(os.Environ(), "DEBIAN_FRONTEND=noninteractive")

@@ -95,12 +95,16 @@ func findCheckout() (checkout, error) {
 
 func (c checkout) read() (checkout, error) {
 	var recipe strings.Builder
-	err := filepath.WalkDir(c.components(), func(path string, entry fs.DirEntry, err error) error {
+	files := os.DirFS(c.components())
+	err := fs.WalkDir(files, ".", func(name string, entry fs.DirEntry, err error) error {
 		if err != nil || entry.IsDir() {
 			return err
 		}
-		text, err := os.ReadFile(path)
-		fmt.Fprintf(&recipe, "%s %d\n%s", strings.TrimPrefix(path, c.folder), len(text), text)
+		text, err := fs.ReadFile(files, name)
+		if err != nil {
+			return err
+		}
+		_, err = fmt.Fprintf(&recipe, "%s %d\n%s", name, len(text), text)
 		return err
 	})
 	if err != nil {

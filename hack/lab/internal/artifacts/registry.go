@@ -70,6 +70,8 @@ func (s *store) layered(ctx context.Context, list []images.Image, trees map[stri
 			}
 			layered.trees = append(layered.trees, tree)
 		}
+		// What is said about an image is no part of it.
+		image.For, image.Differs = "", ""
 		config, err := json.Marshal(image)
 		if err != nil {
 			return nil, nil, err

@@ -50,7 +50,9 @@ func (s *store) run(log string, cmd *exec.Cmd) error {
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(file, "# %s\n", strings.Join(cmd.Args, " "))
+	if _, err := fmt.Fprintf(file, "# %s\n", strings.Join(cmd.Args, " ")); err != nil {
+		return errors.Join(err, file.Close())
+	}
 	if cmd.Stdout == nil {
 		cmd.Stdout = file
 	}
@@ -96,17 +98,15 @@ func tailOf(name string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	defer file.Close()
-	const enough = 16 << 10
-	if size, err := file.Seek(0, io.SeekEnd); err != nil {
-		return "", err
-	} else if _, err := file.Seek(max(0, size-enough), io.SeekStart); err != nil {
-		return "", err
-	}
-	end, err := io.ReadAll(file)
-	if err != nil {
-		return "", err
-	}
+	end, err := readEnd(file, 16<<10)
 	lines := strings.Split(strings.TrimRight(string(end), "\n"), "\n")
-	return strings.Join(lines[max(0, len(lines)-logTail):], "\n"), nil
+	return strings.Join(lines[max(0, len(lines)-logTail):], "\n"), errors.Join(err, file.Close())
+}
+
+func readEnd(file *os.File, most int64) ([]byte, error) {
+	size, err := file.Seek(0, io.SeekEnd)
+	if err != nil {
+		return nil, err
+	}
+	return io.ReadAll(io.NewSectionReader(file, max(0, size-most), most))
 }

@@ -89,12 +89,13 @@ func (s *store) lock(ctx context.Context) (*os.File, error) {
 
 // keyOf is the key of a recipe, given as all the strings that decide what comes of it.
 func keyOf(recipe ...string) string {
-	h := sha256.New()
+	var whole []byte
 	for _, part := range recipe {
 		// The length keeps ("ab", "c") and ("a", "bc") apart.
-		fmt.Fprintf(h, "%d:%s", len(part), part)
+		whole = fmt.Appendf(whole, "%d:%s", len(part), part)
 	}
-	return hex.EncodeToString(h.Sum(nil))[:12]
+	sum := sha256.Sum256(whole)
+	return hex.EncodeToString(sum[:])[:12]
 }
 
 // path is where an artifact is or will be.

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 )
@@ -35,7 +36,7 @@ func (s *store) wheels(ctx context.Context) (wheels, error) {
 		if err != nil {
 			return err
 		}
-		args := append([]string{"-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--progress-bar=off", "--dest", temp}, requirements...)
+		args := append([]string{"-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--progress-bar=off", "--no-cache-dir", "--dest", temp}, requirements...)
 		cmd := command(ctx, python, args...)
 		cmd.Env = append(os.Environ(), "TMPDIR="+temp)
 		if err := errors.Join(s.newLog("wheels"), s.run("wheels", cmd)); err != nil {
@@ -75,17 +76,14 @@ func unzip(folder, wheel, suffix, to string) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", found[0], err)
 	}
-	defer archive.Close()
-	for _, entry := range archive.File {
-		if !strings.HasSuffix(entry.Name, suffix) {
-			continue
-		}
-		if err := extract(entry, to); err != nil {
-			return fmt.Errorf("%s: %w", found[0], err)
-		}
-		return nil
+	at := slices.IndexFunc(archive.File, func(entry *zip.File) bool { return strings.HasSuffix(entry.Name, suffix) })
+	if at < 0 {
+		return errors.Join(fmt.Errorf("%s holds no %s", found[0], suffix), archive.Close())
 	}
-	return fmt.Errorf("%s holds no %s", found[0], suffix)
+	if err := errors.Join(extract(archive.File[at], to), archive.Close()); err != nil {
+		return fmt.Errorf("%s: %w", found[0], err)
+	}
+	return nil
 }
 
 func extract(entry *zip.File, to string) error {
