@@ -125,7 +125,7 @@ func TestTheLauncherAnswersAsTheModelDoes(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			resp.Body.Close()
+			closing(t, resp.Body)
 			if resp.StatusCode != want {
 				t.Errorf("%s answers %d, want %d", path, resp.StatusCode, want)
 			}
@@ -180,6 +180,13 @@ func TestTheLauncherAnswersAsTheModelDoes(t *testing.T) {
 	})
 }
 
+func closing(t *testing.T, c io.Closer) {
+	t.Helper()
+	if err := c.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
 func unpackLauncher(t *testing.T) string {
 	t.Helper()
 	files, err := servingruntime.Launcher()
@@ -231,7 +238,7 @@ func start(t *testing.T, python, launcher, model string) string {
 		if err != nil {
 			continue
 		}
-		resp.Body.Close()
+		closing(t, resp.Body)
 		if resp.StatusCode == http.StatusOK {
 			t.Logf("ready after %.1f s", time.Since(began).Seconds())
 			return url
@@ -245,7 +252,7 @@ func freePort(t *testing.T) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
+	defer closing(t, l)
 	_, port, err := net.SplitHostPort(l.Addr().String())
 	if err != nil {
 		t.Fatal(err)
@@ -285,7 +292,7 @@ func post(t *testing.T, url string, request any) (int, []byte) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer resp.Body.Close()
+	defer closing(t, resp.Body)
 	answer, err := io.ReadAll(resp.Body)
 	if err != nil {
 		t.Fatal(err)

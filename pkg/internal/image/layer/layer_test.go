@@ -63,6 +63,14 @@ func pack(t *testing.T, f model.Files) ([]v1.Layer, error) {
 	return s.Pack(t.Context(), f, "/opt/ml/model", progress.Discard{}.Start(""))
 }
 
+// closing closes what a test has read.
+func closing(t *testing.T, c io.Closer) {
+	t.Helper()
+	if err := c.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
 func digests(t *testing.T, layers []v1.Layer) string {
 	t.Helper()
 	var all []string
@@ -110,7 +118,7 @@ func TestALayerHoldsFilesOfRootWithoutTimes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer in.Close()
+	defer closing(t, in)
 	var got []string
 	for r := tar.NewReader(in); ; {
 		h, err := r.Next()
@@ -171,7 +179,7 @@ func check(t *testing.T, open func() (io.ReadCloser, error), want func() (v1.Has
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer in.Close()
+	defer closing(t, in)
 	sum := sha256.New()
 	if _, err := io.Copy(sum, in); err != nil {
 		t.Fatal(err)
@@ -337,7 +345,7 @@ func TestAFailedReadNamesTheFileAndLeavesNothing(t *testing.T) {
 
 func TestFSKeepsExecutables(t *testing.T) {
 	s := NewScratch(t.TempDir())
-	defer s.Close()
+	defer closing(t, s)
 	l, err := s.FS(t.Context(), "/opt/mlflow", fstest.MapFS{"launcher.py": {Data: []byte("x"), Mode: 0o755}})
 	if err != nil {
 		t.Fatal(err)
@@ -346,7 +354,7 @@ func TestFSKeepsExecutables(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer in.Close()
+	defer closing(t, in)
 	content, err := io.ReadAll(in)
 	if err != nil || !bytes.Contains(content, []byte("opt/mlflow/launcher.py\x00")) {
 		t.Fatalf("no launcher in the layer, %v", err)

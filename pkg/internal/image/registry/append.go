@@ -94,11 +94,7 @@ func (r *Repository) Upload(ctx context.Context, layers []v1.Layer, step progres
 	g.SetLimit(parallel)
 	for _, l := range layers {
 		g.Go(func() error {
-			watched, err := count.watch(l)
-			if err != nil {
-				return fmt.Errorf("image repository %s: %w", r.given, err)
-			}
-			if err := r.pusher.Upload(ctx, r.repo, watched); err != nil {
+			if err := r.pusher.Upload(ctx, r.repo, count.watch(l)); err != nil {
 				return r.explain(ctx, "push to", err)
 			}
 			return nil
@@ -237,11 +233,11 @@ func (c *counter) add(n, total int64) {
 }
 
 // watch returns l as it is, with its bytes counted; what could be mounted still can.
-func (c *counter) watch(l v1.Layer) (v1.Layer, error) {
+func (c *counter) watch(l v1.Layer) v1.Layer {
 	if m, ok := l.(*remote.MountableLayer); ok {
-		return &remote.MountableLayer{Layer: &watched{Layer: m.Layer, counter: c}, Reference: m.Reference}, nil
+		return &remote.MountableLayer{Layer: &watched{Layer: m.Layer, counter: c}, Reference: m.Reference}
 	}
-	return &watched{Layer: l, counter: c}, nil
+	return &watched{Layer: l, counter: c}
 }
 
 type watched struct {

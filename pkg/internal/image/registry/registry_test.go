@@ -198,7 +198,9 @@ func TestAppendPutsLayersOnABase(t *testing.T) {
 				if _, err := io.Copy(io.Discard, in); err != nil {
 					t.Error(err)
 				}
-				in.Close()
+				if err := in.Close(); err != nil {
+					t.Error(err)
+				}
 			}
 			manifest, err := img.Manifest()
 			if err != nil {
@@ -313,7 +315,9 @@ func TestCheckPushSaysWhyNot(t *testing.T) {
 				return
 			}
 			w.WriteHeader(status)
-			fmt.Fprintf(w, `{"errors":[{"code":%q,"message":"no"}]}`, code)
+			if _, err := fmt.Fprintf(w, `{"errors":[{"code":%q,"message":"no"}]}`, code); err != nil {
+				panic(http.ErrAbortHandler) // the client sees a broken answer
+			}
 		}
 	}
 	for _, c := range []struct {
@@ -348,7 +352,9 @@ func TestCheckPushSaysWhyNot(t *testing.T) {
 			t.Fatal(err)
 		}
 		repository := l.Addr().String() + "/team/models"
-		l.Close()
+		if err := l.Close(); err != nil {
+			t.Fatal(err)
+		}
 		explained(t, open(t, repository).CheckPush(t.Context()), repository, failure.Diagnosed, "RegistryUnreachable", "nothing listens", "port")
 	})
 	t.Run("broken helper", func(t *testing.T) {

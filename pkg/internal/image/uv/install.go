@@ -52,7 +52,7 @@ func install(ctx context.Context, uv, dir, target string, e image.Environment, p
 
 // run returns what the program wrote to both streams; in is its standard input.
 func run(ctx context.Context, dir string, env []string, in []byte, program string, args ...string) (string, error) {
-	cmd := exec.CommandContext(ctx, program, args...) // #nosec G204 -- uv, or an interpreter that uv named
+	cmd := exec.CommandContext(ctx, program, args...) // #nosec G204 G702 -- uv, or an interpreter that uv named
 	cmd.Dir, cmd.Env, cmd.Stdin = dir, env, bytes.NewReader(in)
 	cmd.WaitDelay = 5 * time.Second
 	var out bytes.Buffer

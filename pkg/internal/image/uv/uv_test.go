@@ -228,7 +228,9 @@ func index(t *testing.T, asJSON bool, content []byte) (page string, fileAuth *[]
 			return
 		}
 		w.Header().Set("Content-Type", "text/html")
-		fmt.Fprintf(w, `<a href="other.whl">other.whl</a><a href="%s#sha256=abc">uv.whl</a>`, link)
+		if _, err := fmt.Fprintf(w, `<a href="other.whl">other.whl</a><a href="%s#sha256=abc">uv.whl</a>`, link); err != nil {
+			t.Error(err)
+		}
 	}))
 	t.Cleanup(pages.Close)
 	u, err := url.Parse(pages.URL)
@@ -349,7 +351,9 @@ func TestGroupsAndWhatIsTakenOutOfThem(t *testing.T) {
 				t.Errorf("%s: %d bytes, announced %d, %v", f.Path, len(content), f.Size, err)
 			}
 			contents[f.Path] = string(content)
-			in.Close()
+			if err := in.Close(); err != nil {
+				t.Error(err)
+			}
 		}
 		slices.Sort(of)
 		names = append(names, of)
