@@ -73,6 +73,9 @@ func (c *Client) prepare(ctx context.Context, p Parameters) (*installation, erro
 	if in.rendered, err = sortOut(objs); err != nil {
 		return nil, err
 	}
+	if err := c.sameVersion(ctx, in.rendered); err != nil {
+		return nil, err
+	}
 	if in.secret, err = c.secret(ctx, namespace); err != nil {
 		return nil, err
 	}
@@ -103,6 +106,23 @@ func (p Parameters) upon(old *instance.Instance) (Parameters, error) {
 	}
 	p.Overlay = old.Overlay
 	return p.over(old.Parameters), nil
+}
+
+// sameVersion is failure.Refused where the server that runs is of another version: its schema would be migrated under it.
+// Another registry for the same version is fine.
+func (c *Client) sameVersion(ctx context.Context, r *rendered) error {
+	live, err := c.get(ctx, r.server)
+	if err != nil || live == nil {
+		return err
+	}
+	if runs := containerImage(live); tagOf(runs) != tagOf(r.image) {
+		return &failure.Error{
+			Class: failure.Refused, Reason: "OtherVersion", Object: r.server.String(),
+			Message: fmt.Sprintf("it runs %s; to install %s would migrate the database under it", runs, r.image),
+			Hint:    fmt.Sprintf("keep it with --image %s, or run `kubectl mlflow uninstall`, which keeps the data, and install again", runs),
+		}
+	}
+	return nil
 }
 
 func (in *installation) run(ctx context.Context) error {

@@ -132,13 +132,13 @@ func TestInstallChangesWhatIsAskedFor(t *testing.T) {
 	w.install(t, Parameters{})
 	before := w.record["mlflow"].Inventory.Items
 	w.journal = nil
-	w.install(t, Parameters{Image: "registry.example.com/mlflow:v3.18.0-full"})
+	w.install(t, Parameters{Image: "registry.example.com:5000/mlflow:v3.17.2-full"})
 	want := []string{"apply job.batch/mlflow-migration", "apply deployment.apps/mlflow", "delete job.batch/mlflow-migration"}
 	if diff := cmp.Diff(want, generic(w.wrote())); diff != "" {
 		t.Error(diff)
 	}
 	record := w.record["mlflow"]
-	if record.Image != "registry.example.com/mlflow:v3.18.0-full" {
+	if record.Image != "registry.example.com:5000/mlflow:v3.17.2-full" {
 		t.Errorf("image is recorded as %q", record.Image)
 	}
 	if len(record.Inventory.Items) != len(before) {
@@ -202,6 +202,9 @@ func TestInstallRefusesAndChangesNothing(t *testing.T) {
 			record.Overlay = "gcp"
 			w.record["mlflow"] = record
 		}, Parameters{Overlay: "local"}, failure.Refused, `"gcp"`},
+		{"another version", func(t *testing.T, w *world) {
+			w.install(t, Parameters{})
+		}, Parameters{Image: "ghcr.io/mlflow/mlflow:v3.18.0-full"}, failure.Refused, "v3.17.2-full"},
 		{"data without its Secret", func(t *testing.T, w *world) {
 			w.install(t, Parameters{})
 			delete(w.objects, core("Secret", "mlflow", secretName))

@@ -3,6 +3,7 @@ package trackingserver
 import (
 	"cmp"
 	"fmt"
+	"strings"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
@@ -66,6 +67,7 @@ func stageOf(obj *unstructured.Unstructured) string {
 type rendered struct {
 	namespace *unstructured.Unstructured
 	stages    map[string][]*unstructured.Unstructured // by component; "" is what they share
+	server    cluster.Ref                             // the server's Deployment
 	image     string                                  // of the server
 	http      cluster.ServicePort                     // of the server
 }
@@ -88,7 +90,7 @@ func sortOut(objs []*unstructured.Unstructured) (*rendered, error) {
 			r.namespace = obj
 			continue
 		case kind == "Deployment" && stage == server:
-			r.image = containerImage(obj)
+			r.server, r.image = cluster.RefOf(obj), containerImage(obj)
 		case kind == "Service" && stage == server:
 			r.http = cluster.ServicePort{Namespace: obj.GetNamespace(), Service: obj.GetName(), Port: "http"}
 		}
@@ -108,4 +110,11 @@ func containerImage(workload *unstructured.Unstructured) string {
 	first, _ := containers[0].(map[string]any)
 	image, _ := first["image"].(string)
 	return image
+}
+
+// tagOf is the tag of an image reference, which for MLflow's images names the version, or "" where it has none.
+func tagOf(image string) string {
+	image, _, _ = strings.Cut(image, "@")
+	_, tag, _ := strings.Cut(image[strings.LastIndex(image, "/")+1:], ":")
+	return tag
 }
