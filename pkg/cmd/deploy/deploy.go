@@ -62,7 +62,7 @@ The last line on standard output is the deployment's URL.`,
 			if err != nil {
 				return err
 			}
-			o.Client, o.Streams, o.Talk = deployments.New(getter, talk), streams, talk
+			o.Client, o.Streams, o.Talk = deployments.New(getter, talk, deployments.WithEnvironment(getenv)), streams, talk
 			o.Next = ui.Next(c, "predict", o.Request.Name, "-f", "request.json")
 			return o.Run(c.Context())
 		},
