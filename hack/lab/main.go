@@ -48,6 +48,7 @@ user's cache folder.
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	err := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	interrupted := ctx.Err() != nil
 	stop()
 	var inside *commandError
 	switch {
@@ -55,6 +56,9 @@ func main() {
 	case errors.As(err, &inside):
 		// A command in the node failed, of which it has spoken itself.
 		os.Exit(inside.code)
+	case interrupted:
+		fmt.Fprintln(os.Stderr, "lab:", err)
+		os.Exit(130)
 	case errors.Is(err, errUsage):
 		fmt.Fprintln(os.Stderr, "lab:", err)
 		os.Exit(2)

@@ -78,12 +78,12 @@ func (l Layout) writeConfig(set artifacts.Set) error {
 		}
 	}
 	for _, name := range mirrored() {
-		if err := l.write("certs.d/"+name+"/hosts.toml", mirrorOf(name)); err != nil {
+		if err := l.write("certs.d/"+name+"/hosts.toml", hosts("http://"+Registry+"/v2/"+name, "  override_path = true\n")); err != nil {
 			return err
 		}
 	}
 	return errors.Join(
-		l.write("certs.d/"+Registry+"/hosts.toml", fmt.Appendf(nil, "server = \"http://%s\"\n", Registry)),
+		l.write("certs.d/"+Registry+"/hosts.toml", hosts("http://"+Registry, "")),
 		// What a pod with dnsPolicy Default gets; nothing outside the cluster could be asked anyway.
 		l.write("resolv.conf", fmt.Appendf(nil, "nameserver %s\n", dnsService)),
 		os.MkdirAll(l.registryFolder(), 0o700),
@@ -92,11 +92,10 @@ func (l Layout) writeConfig(set artifacts.Set) error {
 	)
 }
 
-// mirrorOf tells containerd to take a registry's images from the lab's, where their repositories begin with its name,
-// and never from the registry itself.
-func mirrorOf(name string) []byte {
-	mirror := fmt.Sprintf("http://%s/v2/%s", Registry, name)
-	return fmt.Appendf(nil, "server = %q\n\n[host.%q]\n  capabilities = [\"pull\", \"resolve\"]\n  override_path = true\n", mirror, mirror)
+// hosts tells containerd to take a registry's images from a URL in the lab's own, and never from the registry itself.
+// The table is there even where it only repeats the server: containerd 1.6 refuses a file without one.
+func hosts(url, more string) []byte {
+	return fmt.Appendf(nil, "server = %q\n\n[host.%q]\n  capabilities = [\"pull\", \"resolve\"]\n%s", url, url, more)
 }
 
 func (l Layout) write(file string, text []byte) error {

@@ -45,7 +45,7 @@ func DefaultCache(getenv func(string) string) (string, error) {
 	return filepath.Abs(filepath.Join(base, "kubectl-mlflow", "lab"))
 }
 
-// EnsureCache makes the cache folder and marks it as one. A folder that held other files before stays unmarked.
+// EnsureCache makes the cache folder and marks it as one. A folder of somebody else's files stays unmarked.
 func EnsureCache(cache string) error {
 	entries, err := os.ReadDir(cache)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -55,8 +55,10 @@ func EnsureCache(cache string) error {
 	if _, err := os.Stat(tag); err == nil {
 		return nil
 	}
-	if len(entries) > 0 {
-		return nil
+	if others := len(entries) > 0; others {
+		if _, err := os.Stat(filepath.Join(cache, "artifacts")); err != nil {
+			return nil
+		}
 	}
 	if err := os.MkdirAll(cache, 0o700); err != nil {
 		return fmt.Errorf("the lab's cache: %w", err)

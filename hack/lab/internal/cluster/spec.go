@@ -59,8 +59,8 @@ func (l Layout) fullSpec(set artifacts.Set) node.Spec {
 	bin := func(name string) string { return filepath.Join(set.Bin, name) }
 	api := l.apiReady(e)
 	containerd := node.Condition{Unix: containerdSocket}
-	healthz := func(port, identity string) []node.Condition {
-		return []node.Condition{{URL: "https://127.0.0.1:" + port + "/healthz", CA: l.pki("ca.crt"), Cert: l.pki(identity + ".crt"), Key: l.pki(identity + ".key")}}
+	healthz := func(port string) []node.Condition {
+		return []node.Condition{{URL: "https://127.0.0.1:" + port + "/healthz", CA: l.pki("ca.crt"), Cert: l.pki("admin.crt"), Key: l.pki("admin.key")}}
 	}
 	return node.Spec{
 		Key:    set.Key,
@@ -110,9 +110,11 @@ func (l Layout) fullSpec(set artifacts.Set) node.Spec {
 					"--use-service-account-credentials=true",
 					"--cluster-cidr=" + podNetwork,
 					"--leader-elect=false",
+					// By default below /usr/libexec, which would be the host's.
+					"--flex-volume-plugin-dir=/var/lib/kubelet-volume-plugins",
 				},
 				After: api,
-				Ready: healthz("10257", "admin"),
+				Ready: healthz("10257"),
 			},
 			{
 				Name: "kube-scheduler",
@@ -127,7 +129,7 @@ func (l Layout) fullSpec(set artifacts.Set) node.Spec {
 					"--leader-elect=false",
 				},
 				After: api,
-				Ready: healthz("10259", "admin"),
+				Ready: healthz("10259"),
 			},
 			{
 				Name: "kube-proxy",

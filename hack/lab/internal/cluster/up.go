@@ -83,7 +83,7 @@ func (u Upper) locked(ctx context.Context, set artifacts.Set) (Env, error) {
 	if ctx.Err() != nil {
 		// Interrupted: what was started is nobody's. What failed by itself stays, to be looked at.
 		u.say("interrupted, taking down what was started")
-		return Env{}, errors.Join(err, u.Down(context.WithoutCancel(ctx)))
+		return Env{}, errors.Join(fmt.Errorf("interrupted: %w", context.Cause(ctx)), u.Down(context.WithoutCancel(ctx)))
 	}
 	return env, err
 }

@@ -148,7 +148,7 @@ func TestComponentThatIsKilledComesBack(t *testing.T) {
 		t.Fatal(err)
 	}
 	after := r.await("restarted", func(s State) bool { return s.Components[0].Restarts == 1 && ready(s) })
-	if after.Components[0].PID == before.Components[0].PID || after.Components[0].LastExit != "killed by killed" {
+	if after.Components[0].PID == before.Components[0].PID || after.Components[0].LastExit != "signal 9 (killed)" {
 		t.Errorf("after the kill: %+v", after.Components[0])
 	}
 	r.stop()
@@ -203,7 +203,7 @@ func TestStubbornComponentIsKilledAfterItsGrace(t *testing.T) {
 	if !dead(child) {
 		t.Error("it is still there")
 	}
-	if !strings.Contains(r.talk.String(), "stubborn stopped: killed by killed") {
+	if !strings.Contains(r.talk.String(), "stubborn stopped: signal 9 (killed)") {
 		t.Errorf("the log does not tell:\n%s", r.talk)
 	}
 }

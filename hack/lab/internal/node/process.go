@@ -96,6 +96,7 @@ func (ps *processes) fork(f fork) (p *process, err error) {
 	// Held from fork to entry, so that the reaper finds every child of ours, however short its life.
 	ps.mu.Lock()
 	defer ps.mu.Unlock()
+	// #nosec G204 -- running the spec's commands is what a supervisor is for
 	pid, err := syscall.ForkExec(f.command[0], f.command, &syscall.ProcAttr{
 		Dir:   f.dir,
 		Env:   f.env,
@@ -175,7 +176,7 @@ func (ps *processes) stop(p *process, grace time.Duration) {
 // describe says how a process ended.
 func describe(status syscall.WaitStatus) string {
 	if status.Signaled() {
-		return "killed by " + status.Signal().String()
+		return fmt.Sprintf("signal %d (%s)", status.Signal(), status.Signal())
 	}
 	return fmt.Sprintf("exit code %d", status.ExitStatus())
 }

@@ -198,7 +198,7 @@ func values([]string) ([]string, error) {
 func leftFiles(except []string) ([]string, error) {
 	var lines []string
 	for _, folder := range folders() {
-		err := walk(folder, func(path string, d fs.DirEntry) error {
+		err := walk(folder, func(path string, _ fs.DirEntry) error {
 			for _, e := range except {
 				if node.Within(path, e) {
 					return fs.SkipDir
