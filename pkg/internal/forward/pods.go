@@ -54,8 +54,10 @@ func (d *Dialer) readyPod(ctx context.Context) (podRef, int32, error) {
 		}
 		pod := newestReady(pods)
 		if pod == nil {
-			why = whyNone(pods, query.Selector)
-			d.note(why)
+			if now := whyNone(pods, query.Selector); now != why {
+				why = now
+				d.note(why)
+			}
 			return false, nil
 		}
 		found = podRef{Ref: cluster.Ref{GroupVersionKind: query.GroupVersionKind, Namespace: pod.Namespace, Name: pod.Name}, uid: pod.UID}
