@@ -189,7 +189,12 @@ func (c *Client) loggedModel(ctx context.Context, id string) (Version, error) {
 	var answer struct {
 		Model loggedModel `json:"model"`
 	}
-	if err := c.call(ctx, http.MethodGet, "api/2.0/mlflow/logged-models/"+url.PathEscape(id), nil, &answer); err != nil {
+	err := c.call(ctx, http.MethodGet, "api/2.0/mlflow/logged-models/"+url.PathEscape(id), nil, &answer)
+	if isUnknownEndpoint(err) {
+		return Version{}, &failure.Error{Class: failure.Invalid, Reason: "ModelNotFound", Object: "models:/" + id,
+			Message: "this tracking server knows no models by id: MLflow 3 does", Hint: "use models:/NAME/VERSION"}
+	}
+	if err != nil {
 		return Version{}, err
 	}
 	return answer.Model.version(""), nil

@@ -88,6 +88,11 @@ func TestResolveOnMLflow2(t *testing.T) {
 		t.Errorf("a run's model is %+v, %v", v, err)
 	}
 
+	rec.answering("/api/2.0/mlflow/logged-models/"+modelID, http.StatusNotFound, "<!doctype html><title>404 Not Found</title>")
+	if _, err := resolve(t, c, "models:/"+modelID); failure.ClassOf(err) != failure.Invalid {
+		t.Errorf("a model by id: %v", err)
+	}
+
 	rec.answering("/api/2.0/mlflow/model-versions/get-download-uri", http.StatusOK, `{"artifact_uri": "runs:/`+runID+`/notes"}`)
 	v, err = resolve(t, c, "models:/iris/1")
 	if err != nil || v.Source != "mlflow-artifacts:/1/"+runID+"/artifacts/notes" {
