@@ -42,7 +42,7 @@ func ParseURI(s string) (URI, error) {
 	case schemeArtifacts:
 		return parseArtifacts(s, rest)
 	}
-	return URI{}, notAURI(s, fmt.Sprintf("a model is not read from %s: by the tracking server's name for it, it is", scheme))
+	return URI{}, notAURI(s, fmt.Sprintf("models are found through the tracking server, and not read from %s", scheme))
 }
 
 func notAURI(s, why string) error {
