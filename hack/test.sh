@@ -17,11 +17,12 @@ if [ "${CI:-}" = true ]; then must_run=(-must-run test/e2e); fi
 
 say() { printf '\n== %s\n' "$*" >&2; }
 
-# gotest NAME FOLDER ARGUMENT... runs go test of one module and keeps its events.
+# gotest NAME FOLDER ARGUMENT... runs go test of one module, within the command of beside, and keeps its events.
+beside=()
 gotest() {
   local name=$1 folder=$2 rc=0
   shift 2
-  (cd "$folder" && go test -json "$@") | tee "$results/$name.json" | bin/testsum "${must_run[@]}" || rc=1
+  (cd "$folder" && "${beside[@]}" go test -json "$@") | tee "$results/$name.json" | bin/testsum "${must_run[@]}" || rc=1
   # Where go did not come as far as a test, no event tells of it.
   [ -s "$results/$name.json" ] || broken "$folder" "go test" "go test printed nothing"
   return "$rc"
@@ -29,6 +30,9 @@ gotest() {
 # broken PACKAGE TEST REASON counts a failure that happened outside of go test; skipped counts what could not run.
 broken() { bin/testsum -event fail "$@" | tee -a "$results/outside.json" | bin/testsum >&2 || true; }
 skipped() { bin/testsum -event skip "$@" | tee -a "$results/outside.json" | bin/testsum "${must_run[@]}" >&2 || true; }
+
+# tagged TAG lists the packages that have tests with a build tag. The other tests of these packages run once more, and count once.
+tagged() { git grep -l --untracked "^//go:build.*\\<$1\\>" -- 'pkg/**_test.go' | xargs -r -n 1 dirname | sort -u | sed 's|^|./|'; }
 
 # race sets the flag of the race detector, which needs a C compiler.
 race=() cgo=0
@@ -68,11 +72,9 @@ api() {
   fi
   local kubeconfig
   if kubeconfig=$(bin/lab kubeconfig "${profile[@]}"); then
-    # The tests that want one carry the tag, or are stories that ask for one; those that ran above are counted once.
-    local packages
-    packages=$(git grep -l --untracked '^//go:build.*\<api\>' -- '*_test.go' | xargs -r -n 1 dirname | sort -u | sed 's|^|./|')
-    # shellcheck disable=SC2086 # a list of words
-    KUBECTL_MLFLOW_TEST_KUBECONFIG=$kubeconfig gotest api . -tags "$tags,api" -count 1 ./cmd/kubectl-mlflow $packages
+    # The tests that want one carry the tag, or are stories that ask for one.
+    # shellcheck disable=SC2046 # a list of words
+    KUBECTL_MLFLOW_TEST_KUBECONFIG=$kubeconfig gotest api . -tags "$tags,api" -count 1 ./cmd/kubectl-mlflow $(tagged api)
   else
     broken test/api "lab kubeconfig" "bin/lab kubeconfig ${profile[*]} failed: see above"
   fi
@@ -92,6 +94,7 @@ e2e() {
   if bin/lab status >/dev/null 2>&1; then up=1; fi
   if bin/lab up; then
     gotest "$name" test/e2e -tags e2e -count 1 -timeout 60m "$@" ./...
+    if [ "$name" = e2e ]; then real; fi
   else
     broken test/e2e "lab up" "bin/lab up failed: see above"
   fi
@@ -99,6 +102,26 @@ e2e() {
     bin/lab down || broken test/e2e "lab down" "bin/lab down failed: see above"
   fi
 }
+
+# real runs the tests against the Python programs that the plugin works with, mlflow and uv, in the demo's environment.
+real() (
+  local python lab_env
+  if ! lab_env=$(bin/lab env); then
+    broken test/e2e "lab env" "bin/lab env failed: see above"
+    return
+  fi
+  eval "$lab_env"
+  for python in "$LAB_CACHE"/demo/venv-*/bin/python; do :; done # the last one
+  if [ ! -x "$python" ]; then
+    broken test/e2e "real programs" "no Python with mlflow in $LAB_CACHE/demo: hack/demo.sh makes it"
+    return
+  fi
+  say "Tests against the real mlflow and uv"
+  local beside=("$python" hack/with-mlflow.py)
+  # shellcheck disable=SC2046 # a list of words
+  PATH=$LAB_BIN:$PATH KUBECTL_MLFLOW_TEST_LAUNCHER=$PWD/pkg/internal/servingruntime/launcher \
+    gotest real . -tags "$tags,real" -count 1 -timeout 20m $(tagged real)
+)
 
 for tier in "$@"; do
   case $tier in
