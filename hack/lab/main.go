@@ -37,7 +37,7 @@ Usage: lab VERB [--profile full|api] [--name NAME] [arguments]
   kubeconfig             the path of the administrator's kubeconfig
   load-image SOURCE...   push image archives (docker save, OCI layout), or images by name, into the cluster's registry
   shell [COMMAND...]     a shell, or a command, inside the node
-  clean                  take every cluster down and remove the cache
+  clean [--all]          take every cluster down and remove what is built no more; with --all the whole cache
   snapshot               this machine as a sorted list, to be compared before and after
 
 Profile full is a node that runs pods, with Knative (needs root); profile api is etcd and kube-apiserver alone, for
@@ -80,6 +80,7 @@ type lab struct {
 	cluster.Layout
 	args        []string
 	output      string
+	all         bool
 	out, errOut io.Writer
 }
 
@@ -107,6 +108,7 @@ func run(ctx context.Context, args []string, out, errOut io.Writer) error {
 	profile := flags.String("profile", string(artifacts.Full), "")
 	flags.StringVar(&l.Name, "name", "", "")
 	flags.StringVar(&l.output, "o", "", "")
+	flags.BoolVar(&l.all, "all", false, "")
 	if err := flags.Parse(args[1:]); err != nil {
 		if errors.Is(err, flag.ErrHelp) {
 			return nil
@@ -264,7 +266,14 @@ func clean(ctx context.Context, l lab) error {
 			return fmt.Errorf("%s: %w", c, err)
 		}
 	}
-	return cluster.Clean(l.Cache)
+	if l.all {
+		return cluster.Clean(l.Cache)
+	}
+	removed, err := artifacts.Clean(ctx, l.Cache, report.New(l.errOut))
+	for _, folder := range removed {
+		_, _ = fmt.Fprintln(l.out, folder)
+	}
+	return err
 }
 
 func takeSnapshot(_ context.Context, l lab) error {

@@ -87,10 +87,25 @@ func (c *client) get(ctx context.Context, path string, out any) error {
 	return c.do(ctx, http.MethodGet, path, "", nil, out)
 }
 
-// apply sends manifests through kubectl, server-side. What kubectl says goes to the log.
+// apply sends manifests through kubectl, server-side, and again where the API server went away meanwhile: the supervisor
+// starts it anew. What kubectl says goes to the log.
 func (c *client) apply(ctx context.Context, manifests []byte, log string) error {
+	for attempt := 1; ; attempt++ {
+		err := c.applyOnce(ctx, manifests, log)
+		if err == nil || attempt == applyAttempts || !tick(ctx, 2*time.Second) {
+			return err
+		}
+	}
+}
+
+const applyAttempts = 3
+
+func (c *client) applyOnce(ctx context.Context, manifests []byte, log string) error {
+	// Without validation, which the API server does anyway: for it kubectl reads the OpenAPI document, and an API server
+	// that is asked for it while resources are added dies of a race (kubernetes/kubernetes issue 120758) now and then.
 	// #nosec G204 -- the lab's own kubectl
-	cmd := exec.CommandContext(ctx, c.kubectl, "--kubeconfig="+c.kubeconfig, "apply", "--server-side", "--force-conflicts", "--field-manager=lab", "-f", "-")
+	cmd := exec.CommandContext(ctx, c.kubectl, "--kubeconfig="+c.kubeconfig, "apply",
+		"--server-side", "--force-conflicts", "--field-manager=lab", "--validate=false", "-f", "-")
 	cmd.Env = environment(filepath.Dir(c.kubectl), filepath.Dir(log))
 	cmd.Stdin = bytes.NewReader(manifests)
 	out, err := cmd.CombinedOutput()

@@ -6,10 +6,9 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"net/http"
 	"os"
 	"os/exec"
-	"slices"
-	"strings"
 	"syscall"
 	"time"
 
@@ -17,17 +16,8 @@ import (
 	"github.com/kubectl-mlflow/kubectl-mlflow/hack/lab/internal/node"
 )
 
-const (
-	// componentsTimeout is for all processes to be ready, workloadsTimeout for everything that runs in pods.
-	componentsTimeout = 2 * time.Minute
-	workloadsTimeout  = 5 * time.Minute
-	// recoveryTimeout is for a running cluster to get well again by itself.
-	recoveryTimeout = 15 * time.Second
-	// maxRestarts is how often a component may die before it is ready: kubelet and the like give up when the API server is slow.
-	maxRestarts = 6
-	// tellEvery is how often what is still awaited is told.
-	tellEvery = 10 * time.Second
-)
+// recoveryTimeout is for a running cluster to get well again by itself.
+const recoveryTimeout = 15 * time.Second
 
 // Upper brings a cluster up.
 type Upper struct {
@@ -261,138 +251,9 @@ func (u Upper) apply(ctx context.Context, c *client, log string, list []object) 
 	return c.apply(ctx, text, u.Log(log))
 }
 
-// awaitResources returns when the API server serves every custom resource.
-func (u Upper) awaitResources(ctx context.Context, c *client) error {
-	ctx, cancel := context.WithTimeout(ctx, componentsTimeout)
-	defer cancel()
-	for {
-		var list struct {
-			Items []struct {
-				Metadata metadata
-				Status   struct{ Conditions []condition }
-			}
-		}
-		err := c.get(ctx, "/apis/apiextensions.k8s.io/v1/customresourcedefinitions", &list)
-		var missing []string
-		for _, d := range list.Items {
-			established := false
-			for _, k := range d.Status.Conditions {
-				established = established || k.Type == "Established" && k.Status == "True"
-			}
-			if !established {
-				missing = append(missing, d.Metadata.Name)
-			}
-		}
-		if err == nil && len(missing) == 0 {
-			return nil
-		}
-		if !tick(ctx, 100*time.Millisecond) {
-			return errors.Join(fmt.Errorf("custom resources not established: %s: %w", strings.Join(missing, ", "), ctx.Err()), err)
-		}
-	}
-}
-
 // lendAddress plays the cloud's part for Kourier's gateway: its Service of type LoadBalancer gets the node's address.
 func (c *client) lendAddress(ctx context.Context) error {
 	patch := fmt.Appendf(nil, `{"status":{"loadBalancer":{"ingress":[{"ip":%q}]}}}`, NodeAddress)
 	const path = "/api/v1/namespaces/kourier-system/services/kourier/status"
-	return c.do(ctx, "PATCH", path, "application/merge-patch+json", patch, nil)
-}
-
-// awaitComponents returns when the named components (all, when none is named) are ready.
-func (u Upper) awaitComponents(ctx context.Context, ended <-chan error, names ...string) error {
-	ctx, cancel := context.WithTimeout(ctx, componentsTimeout)
-	defer cancel()
-	for {
-		state, err := node.ReadState(u.Run())
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return err
-		}
-		unready := state.Unready()
-		if err == nil && len(awaited(unready, names)) == 0 {
-			return nil
-		}
-		if slices.ContainsFunc(unready, func(c node.ComponentState) bool { return c.Restarts >= maxRestarts }) {
-			return unreadyError(u.Layout, unready, errKeepsDying)
-		}
-		select {
-		case err := <-ended:
-			return err
-		default:
-		}
-		if !tick(ctx, 50*time.Millisecond) {
-			return unreadyError(u.Layout, unready, ctx.Err())
-		}
-	}
-}
-
-func awaited(unready []node.ComponentState, names []string) []node.ComponentState {
-	if len(names) == 0 {
-		return unready
-	}
-	return slices.DeleteFunc(slices.Clone(unready), func(c node.ComponentState) bool { return !slices.Contains(names, c.Name) })
-}
-
-var errKeepsDying = errors.New("one keeps dying")
-
-// unreadyError shows all that is not ready: what is awaited may itself wait for the one that is at fault.
-func unreadyError(l Layout, unready []node.ComponentState, why error) error {
-	errs := []error{fmt.Errorf("components are not ready: %w", why)}
-	for _, c := range unready {
-		err := fmt.Errorf("%s: %s", c.Name, describe(c))
-		if _, missing := os.Stat(l.Log(c.Name)); missing == nil {
-			err = &LogError{Log: l.Log(c.Name), Err: err}
-		}
-		errs = append(errs, err)
-	}
-	return errors.Join(errs...)
-}
-
-// describe says how a component is that is not ready.
-func describe(c node.ComponentState) string {
-	var parts []string
-	if c.PID == 0 {
-		parts = append(parts, "does not run")
-	}
-	if c.Waiting != "" {
-		parts = append(parts, "waits for "+c.Waiting)
-	}
-	if c.Restarts > 0 {
-		parts = append(parts, fmt.Sprintf("restarted %d times", c.Restarts))
-	}
-	if c.LastExit != "" {
-		parts = append(parts, "last ended with "+c.LastExit)
-	}
-	return strings.Join(parts, ", ")
-}
-
-// awaitWorkloads returns when every check holds. Now and then it tells which do not.
-func (u Upper) awaitWorkloads(ctx context.Context, c *client) error {
-	timeout, cancel := context.WithTimeout(ctx, workloadsTimeout)
-	defer cancel()
-	told := map[string]string{}
-	next := time.Now().Add(tellEvery)
-	for {
-		unready := pending(c.checks(ctx, u.Profile))
-		if len(unready) == 0 {
-			return nil
-		}
-		if ctx.Err() == nil && time.Now().After(next) {
-			next = time.Now().Add(tellEvery)
-			for _, check := range unready {
-				// Once, and again when something else is to be said.
-				if told[check.Name] != check.Detail {
-					told[check.Name] = check.Detail
-					u.say("           waiting for %s: %s", check.Name, check.Detail)
-				}
-			}
-		}
-		if !tick(timeout, 250*time.Millisecond) {
-			errs := []error{fmt.Errorf("not ready: %w", timeout.Err())}
-			for _, check := range unready {
-				errs = append(errs, fmt.Errorf("%s: %s", check.Name, check.Detail))
-			}
-			return errors.Join(errs...)
-		}
-	}
+	return c.do(ctx, http.MethodPatch, path, "application/merge-patch+json", patch, nil)
 }
