@@ -18,7 +18,8 @@ const (
 	redraw = 100 * time.Millisecond
 	// announce is how long a step may take in a log before it is mentioned while it runs.
 	announce = 5 * time.Second
-	// repeat is how long a log stays silent about a running step.
+	// repeat is how long a log stays silent about a running step with no news; twice as long each time, so that a tunnel
+	// that is open all day does not fill it.
 	repeat = 30 * time.Second
 )
 
@@ -95,7 +96,7 @@ func (p *Progress) Start(name string) progress.Step {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	now := p.now()
-	s := &step{p: p, name: Escape(name), began: now, said: now}
+	s := &step{p: p, name: Escape(name), began: now, said: now, silence: repeat}
 	p.running = append(p.running, s)
 	p.run()
 	p.redraw()
@@ -115,8 +116,12 @@ func (p *Progress) tick() {
 	var b strings.Builder
 	for _, s := range p.running {
 		quiet := p.now().Sub(s.said)
-		if quiet >= repeat || quiet >= announce && s.news() {
-			s.said, s.told, s.mentioned = p.now(), s.note, true
+		news := s.news()
+		if quiet >= s.silence || quiet >= announce && news {
+			s.said, s.told, s.mentioned, s.silence = p.now(), s.note, true, 2*s.silence
+			if news {
+				s.silence = repeat
+			}
 			fmt.Fprintf(&b, "%s ... (%s)%s\n", s.name, elapsed(p.now().Sub(s.began)), s.detail(p.now()))
 		}
 	}

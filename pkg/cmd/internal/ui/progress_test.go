@@ -62,6 +62,20 @@ Waiting ... done (50.0s)
 	}
 }
 
+func TestALogHearsLessAndLessOfAStepWithoutNews(t *testing.T) {
+	p, out, clock := scripted(terminal{})
+	defer p.Close()
+	p.Start("Forwarding")
+	for range 4 * 60 {
+		clock.pass(time.Second)
+		p.tick()
+	}
+	want := "Forwarding ... (5.0s)\nForwarding ... (35.0s)\nForwarding ... (1m35s)\nForwarding ... (3m35s)\n"
+	if out.String() != want {
+		t.Errorf("got:\n%s\nwant:\n%s", out.String(), want)
+	}
+}
+
 func TestBytesHaveARate(t *testing.T) {
 	p, out, clock := scripted(terminal{})
 	defer p.Close()

@@ -15,8 +15,9 @@ type step struct {
 	bytes, total int64
 	counting     time.Time // of the first Bytes
 
-	said      time.Time // when a log last heard of it
-	told      string    // the note it heard then
+	said      time.Time     // when a log last heard of it
+	silence   time.Duration // until it hears of it again, news or not
+	told      string        // the note it heard then
 	mentioned bool
 }
 
