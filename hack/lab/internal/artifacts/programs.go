@@ -129,6 +129,9 @@ func ldflags() string {
 
 // build returns the binaries of programs. Those that are missing are compiled by one call, which knows best how to use the processors.
 func (c checkout) build(ctx context.Context, s *store, programs []program) ([]string, error) {
+	if err := s.newLog("go-version"); err != nil {
+		return nil, err
+	}
 	goVersion, err := s.output("go-version", command(ctx, "go", "version"))
 	if err != nil {
 		return nil, fmt.Errorf("the lab compiles its parts, so it needs Go in PATH: %w", err)

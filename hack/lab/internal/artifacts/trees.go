@@ -62,10 +62,10 @@ func (s *store) trees(ctx context.Context, list []images.Image, tools wheels) (m
 	}
 	uv := []string{"uv " + uvVersion}
 	recipes := []tree{
-		{script: "debian", usual: 25 * time.Second, args: []string{certificates.file}, recipe: []string{release, certificates.hash}},
-		{script: "python", usual: 20 * time.Second, below: "debian", args: append([]string{tools.uv, cache}, pythonRequirements()...), recipe: append(uv, pythonRequirements()...)},
-		{script: "mlflow", usual: 90 * time.Second, below: "python", part: true, args: append([]string{tools.uv, cache}, mlflowRequirements()...), recipe: append(uv, mlflowRequirements()...)},
-		{script: "postgres", usual: 15 * time.Second, below: "debian", args: []string{entrypoint}, recipe: []string{postgres}},
+		{script: "debian", usual: 30 * time.Second, args: []string{certificates.file}, recipe: []string{release, certificates.hash}},
+		{script: "python", usual: 10 * time.Second, below: "debian", args: append([]string{tools.uv, cache}, pythonRequirements()...), recipe: append(uv, pythonRequirements()...)},
+		{script: "mlflow", usual: 30 * time.Second, below: "python", part: true, args: append([]string{tools.uv, cache}, mlflowRequirements()...), recipe: append(uv, mlflowRequirements()...)},
+		{script: "postgres", usual: 5 * time.Second, below: "debian", args: []string{entrypoint}, recipe: []string{postgres}},
 		{script: "busybox", usual: 2 * time.Second, recipe: []string{release}},
 		{script: "static", args: []string{certificates.file}, recipe: []string{certificates.hash}},
 	}
