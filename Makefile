@@ -49,8 +49,8 @@ lab-up: bin/lab ## Boot a real Kubernetes with Knative on this machine (Linux, r
 lab-down: bin/lab ## Remove it without a trace
 	bin/lab down
 
-bench: ## Benchmarks of what runs on the user's machine: rendering, packing, start-up
-	go test -tags $(TAGS) -run '^$$' -bench . -benchmem ./... | grep -v '^ok\|no test files\|^PASS'
+bench: bin/kubectl-mlflow ## Benchmarks of what runs on the user's machine: start, rendering, a further version's layers
+	go test -tags $(TAGS) -run '^$$' -bench . -benchmem ./... | sed '/^ok\|no test files\|^PASS/d'
 
 verify: bin/tools/golangci-lint ## Lint, format, go.mod, generated docs, krew.yaml: everything but tests
 	hack/verify.sh
