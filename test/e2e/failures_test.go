@@ -32,9 +32,9 @@ func failures(t *testing.T, l *lab) {
 		want []string // in stderr
 	}{
 		{"no cluster", []string{"KUBECONFIG=" + nowhere}, []string{"install"}, 4, []string{"127.0.0.1:1", "hint:"}},
-		{"wrong context", nil, []string{"install", "--context", "nope"}, 2, []string{`"nope"`, "hint:"}},
+		{"wrong context", nil, []string{"install", "--context", "nope"}, 2, []string{"nope", "hint:"}},
 		{"deploy: no cluster", []string{"KUBECONFIG=" + nowhere}, append([]string{"deploy", "iris", uri}, writable...), 4, []string{"127.0.0.1:1", "hint:"}},
-		{"deploy: wrong context", nil, append([]string{"deploy", "iris", uri, "--context", "nope"}, writable...), 2, []string{`"nope"`, "hint:"}},
+		{"deploy: wrong context", nil, append([]string{"deploy", "iris", uri, "--context", "nope"}, writable...), 2, []string{"nope", "hint:"}},
 		{"deploy: repository not writable", nil, append([]string{"deploy", "iris", uri}, l.deployFlags(readOnly+"/models/iris")...), 6, []string{readOnly + "/models/iris", "hint:"}},
 		{"deploy: no such version", nil, append([]string{"deploy", "iris", "models:/iris/999"}, writable...), 2, []string{"models:/iris/999", "hint:"}},
 		{"deploy: no such model", nil, append([]string{"deploy", "iris", "models:/irsi/1"}, writable...), 2, []string{"models:/irsi/1", "iris", "hint:"}},
