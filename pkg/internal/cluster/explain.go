@@ -29,6 +29,9 @@ func (c *Client) explain(ctx context.Context, err error, verb string, r Ref) err
 	if ctx.Err() != nil {
 		return fmt.Errorf("%s: %w", r, context.Cause(ctx))
 	}
+	if explained, ok := errors.AsType[*failure.Error](err); ok { // by a call below: it knows what was at fault, which need not be r
+		return explained
+	}
 	if status, ok := errors.AsType[*apierrors.StatusError](err); ok {
 		return explainStatus(err, status.ErrStatus, verb, r)
 	}

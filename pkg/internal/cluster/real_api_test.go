@@ -209,6 +209,11 @@ func TestRealPodSecurityIsNotRBAC(t *testing.T) {
 		"apiVersion": "v1", "kind": "Namespace", "metadata": map[string]any{"name": ns, "labels": map[string]any{"pod-security.kubernetes.io/enforce": "restricted"}},
 	}}
 	applyOne(t, c, namespace, false)
+	// Without controllers nobody makes it, and admission misses it before it looks at the pod's security.
+	account := &unstructured.Unstructured{Object: map[string]any{
+		"apiVersion": "v1", "kind": "ServiceAccount", "metadata": map[string]any{"name": "default", "namespace": ns},
+	}}
+	applyOne(t, c, account, false)
 	pod := &unstructured.Unstructured{Object: map[string]any{
 		"apiVersion": "v1", "kind": "Pod", "metadata": map[string]any{"name": "p", "namespace": ns},
 		"spec": map[string]any{"containers": []any{map[string]any{"name": "c", "image": "a:1"}}},
