@@ -171,7 +171,7 @@ func (c *Client) resourceOf(ctx context.Context, gvk schema.GroupVersionKind) (r
 		return json.Unmarshal(body, &served)
 	})
 	if err != nil && !apierrors.IsNotFound(err) {
-		return resource{}, fmt.Errorf("asking what the cluster serves: %w", err)
+		return resource{}, err
 	}
 	i := slices.IndexFunc(served.APIResources, func(r metav1.APIResource) bool {
 		return r.Kind == gvk.Kind && !strings.Contains(r.Name, "/") // deployments, not deployments/scale

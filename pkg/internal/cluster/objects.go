@@ -74,8 +74,11 @@ func (c *Client) Delete(ctx context.Context, r Ref, uid types.UID) error {
 // one makes a request about one object.
 func (c *Client) one(ctx context.Context, verb string, r Ref, f func(context.Context, dynamic.ResourceInterface) (*unstructured.Unstructured, error)) (*unstructured.Unstructured, error) {
 	res, err := c.resourceOf(ctx, r.GroupVersionKind)
-	if err != nil {
+	if errors.Is(err, errNotServed) {
 		return nil, fmt.Errorf("%s: %w", r, err)
+	}
+	if err != nil { // the cluster's fault, not r's
+		return nil, err
 	}
 	if res.namespaced && r.Namespace == "" {
 		return nil, &failure.Error{Class: failure.Invalid, Reason: "NamespaceMissing", Object: r.String(), Message: "it has no namespace"}
