@@ -92,6 +92,7 @@ e2e() {
   fi
   say "End-to-end tests on a cluster (first time: building it takes about 20 minutes)"
   if bin/lab status >/dev/null 2>&1; then up=1; fi
+  if [ "$name" = e2e ]; then lab_life "$up"; fi
   if bin/lab up; then
     gotest "$name" test/e2e -tags e2e -count 1 -timeout 60m "$@" ./...
     if [ "$name" = e2e ]; then real; fi
@@ -101,6 +102,18 @@ e2e() {
   if [ "$up" = 0 ]; then
     bin/lab down || broken test/e2e "lab down" "bin/lab down failed: see above"
   fi
+}
+
+# lab_life boots clusters, wounds and kills them, and looks for what is left of them on this machine.
+lab_life() {
+  if [ "$1" = 1 ]; then
+    say "NOT RUN: the tests of the lab's own life. The lab is up, and they would end it (bin/lab down)"
+    skipped hack/lab life "the lab is up"
+    return
+  fi
+  say "Tests of the lab's own life: up, wounded, killed, down without a trace"
+  # One package at a time: they share the machine's one full lab.
+  gotest lab-life hack/lab -tags lab -count 1 -p 1 -timeout 60m . ./internal/cluster
 }
 
 # real runs the tests against the Python programs that the plugin works with, mlflow and uv, in the demo's environment.
