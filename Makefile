@@ -23,7 +23,7 @@ install: build ## Build, and put the plugin where kubectl finds it (INSTALL_DIR=
 	ln -sf kubectl-mlflow "$(INSTALL_DIR)/kubectl_complete-mlflow"
 	echo "kubectl mlflow is installed in $(INSTALL_DIR)"
 
-test: bin/kubectl-mlflow bin/lab bin/testsum ## All tests: unit, api, e2e; the last line counts them (first time about 45 minutes)
+test: bin/kubectl-mlflow bin/lab bin/testsum ## All tests: unit, api, e2e; the last line counts them (first time about 20 minutes)
 	hack/test.sh unit api e2e
 
 test-unit: bin/testsum ## Unit tests, golden files, command line stories (no cluster)
@@ -38,7 +38,7 @@ test-e2e: bin/kubectl-mlflow bin/lab bin/testsum ## The main job on a real clust
 test-long: bin/kubectl-mlflow bin/lab bin/testsum ## Soaks and sweeps on a real cluster, for hours (Linux, root)
 	hack/test.sh long
 
-demo: bin/kubectl-mlflow bin/lab ## The main job, end to end, on a cluster that is built here (first time about 20 minutes)
+demo: bin/kubectl-mlflow bin/lab ## The main job, end to end, on a cluster that is built here (first time about 10 minutes)
 	hack/demo.sh
 
 demo-down: lab-down ## Remove what the demo left

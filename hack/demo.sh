@@ -33,7 +33,7 @@ finish() {
 }
 trap finish EXIT
 
-say "A Kubernetes cluster with Knative, from packages (first time: about 20 minutes, later: under one)"
+say "A Kubernetes cluster with Knative, from packages (first time: about 10 minutes, later: under one)"
 phase "cluster up" "$bin/lab" up
 eval "$("$bin/lab" env)"
 export PATH="$bin:$LAB_BIN:$PATH"

@@ -90,7 +90,7 @@ e2e() {
     skipped test/e2e "$name" "needs Linux and root: this is $(uname -s), uid $(id -u)"
     return
   fi
-  say "End-to-end tests on a cluster (first time: building it takes about 20 minutes)"
+  say "End-to-end tests on a cluster (first time: building it takes about 10 minutes)"
   if bin/lab status >/dev/null 2>&1; then up=1; fi
   if [ "$name" = e2e ]; then lab_life "$up"; fi
   if bin/lab up; then

@@ -94,6 +94,9 @@ func TestFailuresBeforeTheFirstChange(t *testing.T) {
 				return nil, fail(failure.Invalid, "TrackingServerNotFound")
 			}
 		}, failure.Invalid, "TrackingServerNotFound"},
+		"only the data of an uninstalled one": {func(s *stage, _ *Request) {
+			s.find = func([]string) (*instance.Instance, error) { return &instance.Instance{Namespace: "mlflow"}, nil }
+		}, failure.Invalid, "Uninstalled"},
 		"no repository": {func(s *stage, r *Request) {
 			r.ImageRepository = ""
 			s.present = func() (serving.Deployment, error) {

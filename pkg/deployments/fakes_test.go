@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/cluster"
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/image"
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/instance"
@@ -101,7 +103,11 @@ func newStage() *stage {
 	return &stage{
 		architectures: []string{"arm64"},
 		find: func([]string) (*instance.Instance, error) {
-			return &instance.Instance{Namespace: "mlflow", HTTP: cluster.ServicePort{Namespace: "mlflow", Service: "mlflow", Port: "5000"}}, nil
+			service := cluster.Change{Ref: cluster.Ref{GroupVersionKind: schema.GroupVersionKind{Version: "v1", Kind: "Service"}, Namespace: "mlflow", Name: "mlflow"}}
+			return &instance.Instance{
+				Namespace: "mlflow", HTTP: cluster.ServicePort{Namespace: "mlflow", Service: "mlflow", Port: "5000"},
+				Inventory: cluster.Inventory{Items: []cluster.Change{service}},
+			}, nil
 		},
 		resolve: func(u tracking.URI) (tracking.Version, error) {
 			return tracking.Version{Name: u.Name, Version: "3", RunID: "run3", Source: "models:/m-0123"}, nil

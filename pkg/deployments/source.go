@@ -36,6 +36,9 @@ func (c *Client) connect(ctx context.Context, trackingURI string, s progress.Ste
 			return nil, nil, err
 		}
 		found, err := c.find(ctx, namespace, "mlflow")
+		if err == nil {
+			err = found.Running()
+		}
 		if err != nil {
 			return nil, nil, err
 		}

@@ -7,7 +7,6 @@ import (
 	"net"
 	"net/http"
 	"net/url"
-	"slices"
 	"time"
 
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/failure"
@@ -65,14 +64,7 @@ func (c *Client) running(ctx context.Context) (*instance.Instance, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !slices.ContainsFunc(record.Inventory.Items, func(i cluster.Change) bool { return i.Kind == "Service" }) {
-		return nil, &failure.Error{
-			Class: failure.Invalid, Reason: "Uninstalled",
-			Message: fmt.Sprintf("MLflow in namespace %s was uninstalled; its data is kept", record.Namespace),
-			Hint:    "bring it back with: kubectl mlflow install",
-		}
-	}
-	return record, nil
+	return record, record.Running()
 }
 
 // answers returns when MLflow has answered from its database.

@@ -146,6 +146,7 @@ func uninstallKeepsData(t *testing.T, l *lab) {
 	if left := l.kubectl(t, "-n", "mlflow", "get", "deployments,statefulsets,jobs", "-o", "name"); left != "" {
 		t.Errorf("uninstall left %s", left)
 	}
+	l.refused(t, nil, append([]string{"deploy", "iris", "models:/iris/1"}, l.deployFlags(l.Registry+"/models/iris")...), 2, []string{"was uninstalled", "hint: bring it back"})
 	l.mlflow(t, "install")
 	wantIris(t, experiments(t, l.forward(t)))
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -32,6 +33,18 @@ type Instance struct {
 	HTTP       cluster.ServicePort
 	AuthSecret string // Secret with the admin's credentials, or ""
 	Inventory  cluster.Inventory
+}
+
+// Running is failure.Invalid where uninstall has left the data and nothing to ask.
+func (i *Instance) Running() error {
+	if slices.ContainsFunc(i.Inventory.Items, func(item cluster.Change) bool { return item.Kind == "Service" }) {
+		return nil
+	}
+	return &failure.Error{
+		Class: failure.Invalid, Reason: "Uninstalled",
+		Message: fmt.Sprintf("MLflow in namespace %s was uninstalled; its data is kept", i.Namespace),
+		Hint:    "bring it back with: kubectl mlflow install",
+	}
 }
 
 // The keys of the ConfigMap's data.

@@ -69,7 +69,7 @@ func (c *Client) get(ctx context.Context, namespace, name string) (*unstructured
 	if apierrors.IsNotFound(err) {
 		return nil, &failure.Error{
 			Class: failure.Invalid, Reason: "DeploymentNotFound", Object: ref.String(), Message: fmt.Sprintf("there is no deployment %q in namespace %s", name, namespace),
-			Hint: "see which there are: kubectl get services.serving.knative.dev --all-namespaces", Err: err,
+			Hint: "see which there are: kubectl mlflow deployments list --all-namespaces",
 		}
 	}
 	return live, err
