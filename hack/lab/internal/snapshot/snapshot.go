@@ -49,8 +49,22 @@ func building(process string) bool {
 	return slices.Contains([]string{"asm", "cgo", "compile", "go", "link", "vet"}, process) || strings.HasSuffix(process, ".test")
 }
 
-// processes are those with a command line, which kernel threads have not. This one and its parents are left out.
-func processes([]string) ([]string, error) {
+// ours tells whether a process is of the lab: by its cgroup, by its program, or by a path in the lab's folder that it was started with.
+func ours(pid string, command []byte, lab []string) bool {
+	if groups, err := os.ReadFile(filepath.Join("/proc", pid, "cgroup")); err == nil && strings.Contains(string(groups), "/kubectl-mlflow-lab") {
+		return true
+	}
+	if self, err := os.Executable(); err == nil {
+		if program, err := os.Readlink(filepath.Join("/proc", pid, "exe")); err == nil && program == self {
+			return true
+		}
+	}
+	return slices.ContainsFunc(lab, func(folder string) bool { return folder != "" && strings.Contains(string(command), folder) })
+}
+
+// processes are those with a command line, which kernel threads have not. This one and its parents are left out. Those of the lab,
+// whose folder is in except, are told apart.
+func processes(except []string) ([]string, error) {
 	entries, err := os.ReadDir("/proc")
 	if err != nil {
 		return nil, err
@@ -71,8 +85,12 @@ func processes([]string) ([]string, error) {
 			continue
 		}
 		comm, err := os.ReadFile(filepath.Join("/proc", e.Name(), "comm"))
-		if err == nil && !building(strings.TrimSpace(string(comm))) {
-			lines = append(lines, "process "+strings.TrimSpace(string(comm)))
+		switch name := strings.TrimSpace(string(comm)); {
+		case err != nil: // gone in the meantime
+		case ours(e.Name(), command, except):
+			lines = append(lines, "lab process "+name)
+		case !building(name):
+			lines = append(lines, "process "+name)
 		}
 	}
 	return lines, nil
@@ -251,4 +269,11 @@ func Diff(before, after []string) []string {
 	}
 	slices.Sort(lines)
 	return lines
+}
+
+// Left is what of a diff the lab has caused. A machine does other work meanwhile, whose processes and temporary files come and go.
+func Left(diff []string) []string {
+	return slices.DeleteFunc(slices.Clone(diff), func(line string) bool {
+		return strings.HasPrefix(line[2:], "process ") || strings.HasPrefix(line[2:], "file /tmp/")
+	})
 }

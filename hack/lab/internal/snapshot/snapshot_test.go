@@ -14,6 +14,13 @@ func TestDiff(t *testing.T) {
 	}
 }
 
+func TestWhatOthersDoMeanwhileIsNotLeftByTheLab(t *testing.T) {
+	got := Left([]string{"+ process bash", "- file /tmp/other", "+ lab process kubelet", "- link eth0", "+ file /etc/cni"})
+	if want := []string{"+ lab process kubelet", "- link eth0", "+ file /etc/cni"}; !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
 func TestFilesAreSeenUnlessExcepted(t *testing.T) {
 	folder, err := os.MkdirTemp("/tmp", "lab-snapshot-")
 	if err != nil {
