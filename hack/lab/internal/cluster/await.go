@@ -40,7 +40,7 @@ func (u Upper) awaitResources(ctx context.Context, c *client) error {
 			touchAt = time.Now().Add(touchEvery)
 			err = errors.Join(err, c.touch(ctx, missing))
 		}
-		if !tick(timeout, 100*time.Millisecond) {
+		if !node.Wait(timeout, 100*time.Millisecond) {
 			return errors.Join(fmt.Errorf("custom resources not established: %s: %w", strings.Join(missing, ", "), timeout.Err()), err)
 		}
 	}
@@ -101,7 +101,7 @@ func (u Upper) awaitComponents(ctx context.Context, ended <-chan error, names ..
 			return err
 		default:
 		}
-		if !tick(ctx, 50*time.Millisecond) {
+		if !node.Wait(ctx, 50*time.Millisecond) {
 			return unreadyError(u.Layout, unready, ctx.Err())
 		}
 	}
@@ -168,7 +168,7 @@ func (u Upper) awaitWorkloads(ctx context.Context, c *client) error {
 				}
 			}
 		}
-		if !tick(timeout, 250*time.Millisecond) {
+		if !node.Wait(timeout, 250*time.Millisecond) {
 			errs := []error{fmt.Errorf("not ready: %w", timeout.Err())}
 			for _, check := range unready {
 				errs = append(errs, fmt.Errorf("%s: %s", check.Name, check.Detail))

@@ -15,6 +15,8 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"github.com/kubectl-mlflow/kubectl-mlflow/hack/lab/internal/node"
 )
 
 // client asks the API server as its administrator.
@@ -92,7 +94,7 @@ func (c *client) get(ctx context.Context, path string, out any) error {
 func (c *client) apply(ctx context.Context, manifests []byte, log string) error {
 	for attempt := 1; ; attempt++ {
 		err := c.applyOnce(ctx, manifests, log)
-		if err == nil || attempt == applyAttempts || !tick(ctx, 2*time.Second) {
+		if err == nil || attempt == applyAttempts || !node.Wait(ctx, 2*time.Second) {
 			return err
 		}
 	}

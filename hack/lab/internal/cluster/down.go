@@ -42,7 +42,7 @@ func (l Layout) Lock(ctx context.Context, waiting func()) (unlock func() error, 
 		if !told {
 			waiting()
 		}
-		if !tick(ctx, 200*time.Millisecond) {
+		if !node.Wait(ctx, 200*time.Millisecond) {
 			return nil, errors.Join(fmt.Errorf("another lab command works on %s: %w", l, ctx.Err()), f.Close())
 		}
 	}
@@ -104,7 +104,7 @@ func (l Layout) awaitEnd(ctx context.Context, timeout time.Duration) (bool, erro
 		if pid, err := node.Alive(l.Run()); err != nil || pid == 0 {
 			return err == nil, err
 		}
-		if !tick(ctx, 50*time.Millisecond) {
+		if !node.Wait(ctx, 50*time.Millisecond) {
 			return false, nil
 		}
 	}
@@ -119,7 +119,7 @@ func removeAll(ctx context.Context, folder string) error {
 				return nil
 			}
 		}
-		if !tick(ctx, 100*time.Millisecond) {
+		if !node.Wait(ctx, 100*time.Millisecond) {
 			return fmt.Errorf("remove %s: %w", folder, errors.Join(ctx.Err(), err))
 		}
 	}

@@ -168,21 +168,9 @@ func unlinkNode(ctx context.Context) error {
 			err = netlink.LinkDel(link)
 		}
 		// An error here may be the kernel's having removed it in between: looked at again below.
-		if !tick(ctx, 50*time.Millisecond) {
+		if !node.Wait(ctx, 50*time.Millisecond) {
 			return fmt.Errorf("remove interface %s: %w", hostLink, errors.Join(ctx.Err(), err))
 		}
-	}
-}
-
-// tick returns true after the duration, false as soon as ctx ends.
-func tick(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-timer.C:
-		return true
 	}
 }
 

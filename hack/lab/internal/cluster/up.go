@@ -99,7 +99,7 @@ func (u Upper) whyNew(ctx context.Context, set artifacts.Set) (string, error) {
 		if len(unready) == 0 {
 			return "", nil
 		}
-		if !tick(timeout, time.Second) {
+		if !node.Wait(timeout, time.Second) {
 			return unready[0].Name + " is not well: " + unready[0].Detail, ctx.Err()
 		}
 	}

@@ -157,7 +157,7 @@ func RemoveCgroup(ctx context.Context, root string) error {
 		if left == nil {
 			return nil
 		}
-		if !wait(ctx, 50*time.Millisecond) {
+		if !Wait(ctx, 50*time.Millisecond) {
 			return fmt.Errorf("cgroups of the node: %w", left)
 		}
 	}

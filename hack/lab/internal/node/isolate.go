@@ -171,7 +171,7 @@ func awaitLink(ctx context.Context, name string) (netlink.Link, error) {
 		if missing := (netlink.LinkNotFoundError{}); !errors.As(err, &missing) {
 			return nil, fmt.Errorf("interface of the node %s: %w", name, err)
 		}
-		if !wait(ctx, probeEvery) {
+		if !Wait(ctx, probeEvery) {
 			return nil, fmt.Errorf("interface of the node %s was not moved in: %w", name, ctx.Err())
 		}
 	}

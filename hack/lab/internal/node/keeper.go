@@ -59,7 +59,7 @@ func (k *keeper) run() {
 		if time.Since(began) > steadyAfter {
 			backoff = minBackoff
 		}
-		if !wait(k.retired, backoff) {
+		if !Wait(k.retired, backoff) {
 			return
 		}
 		backoff = min(2*backoff, maxBackoff)
@@ -116,7 +116,7 @@ func (k *keeper) probe(ctx context.Context) {
 
 // hold returns true when a ready component is no longer ready, false when ctx ends.
 func (k *keeper) hold(ctx context.Context) bool {
-	for wait(ctx, watchEvery) {
+	for Wait(ctx, watchEvery) {
 		for _, condition := range k.c.Ready {
 			if err := condition.Check(ctx); err != nil && ctx.Err() == nil {
 				k.s.say("%s no longer ready: %s: %v", k.c.Name, condition, err)
@@ -172,8 +172,8 @@ func killCgroup(folder string) error {
 	})
 }
 
-// wait returns true after the duration, false as soon as ctx ends.
-func wait(ctx context.Context, d time.Duration) bool {
+// Wait returns true after the duration, false as soon as ctx ends.
+func Wait(ctx context.Context, d time.Duration) bool {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {

@@ -160,8 +160,8 @@ func sum(h hash.Hash) v1.Hash {
 	return v1.Hash{Algorithm: "sha256", Hex: hex.EncodeToString(h.Sum(nil))}
 }
 
-// FS packs all regular files of fsys under root as one layer.
-func (s *Scratch) FS(ctx context.Context, root string, fsys fs.FS) (v1.Layer, error) {
+// Files lists all files of fsys. What is neither a directory nor a regular file is an error: no layer of ours holds it.
+func Files(fsys fs.FS) ([]File, error) {
 	var files []File
 	err := fs.WalkDir(fsys, ".", func(name string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
@@ -182,6 +182,12 @@ func (s *Scratch) FS(ctx context.Context, root string, fsys fs.FS) (v1.Layer, er
 		})
 		return nil
 	})
+	return files, err
+}
+
+// FS packs all files of fsys under root as one layer.
+func (s *Scratch) FS(ctx context.Context, root string, fsys fs.FS) (v1.Layer, error) {
+	files, err := Files(fsys)
 	if err != nil {
 		return nil, fmt.Errorf("list files of a layer: %w", err)
 	}

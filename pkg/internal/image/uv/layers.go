@@ -60,30 +60,21 @@ func group(dir string) ([][]layer.File, error) {
 	packages := map[string][]layer.File{}
 	sizes := map[string]int64{}
 	root := os.DirFS(dir)
-	err := fs.WalkDir(root, ".", func(name string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() || name == ".lock" {
-			return err
+	files, err := layer.Files(root)
+	if err != nil {
+		return nil, fmt.Errorf("list the environment's files: %w", err)
+	}
+	for _, f := range files {
+		if f.Path == ".lock" { // uv's own
+			continue
 		}
-		info, err := d.Info()
-		if err != nil {
-			return err
-		}
-		if !info.Mode().IsRegular() {
-			return fmt.Errorf("%s is not a regular file", name)
-		}
-		f := layer.File{Path: name, Size: info.Size(), Executable: info.Mode()&0o100 != 0}
-		f.Open = func(context.Context) (io.ReadCloser, error) { return root.Open(name) }
 		if f, err = neutral(root, f); err != nil {
-			return err
+			return nil, fmt.Errorf("list the environment's files: %w", err)
 		}
-		top, _, _ := strings.Cut(name, "/")
+		top, _, _ := strings.Cut(f.Path, "/")
 		top = strings.TrimSuffix(top, ".libs")
 		packages[top] = append(packages[top], f)
 		sizes[top] += f.Size
-		return nil
-	})
-	if err != nil {
-		return nil, fmt.Errorf("list the environment's files: %w", err)
 	}
 	bySize := slices.SortedFunc(maps.Keys(sizes), func(a, b string) int {
 		return cmp.Or(cmp.Compare(sizes[b], sizes[a]), cmp.Compare(a, b))
