@@ -1,4 +1,4 @@
-// Package kit holds what tests share: golden files.
+// Package kit holds what tests share: golden files, and the parts of a cluster that accidents happen to.
 package kit
 
 import (

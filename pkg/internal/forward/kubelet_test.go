@@ -2,10 +2,8 @@ package forward
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -21,55 +19,41 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/intstr"
-	constants "k8s.io/apimachinery/pkg/util/portforward"
 	"k8s.io/client-go/rest"
-	"k8s.io/client-go/tools/portforward"
 	"k8s.io/streaming/pkg/httpstream"
-	"k8s.io/streaming/pkg/httpstream/spdy"
 
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/cluster"
+	"github.com/kubectl-mlflow/kubectl-mlflow/test/kit"
 )
 
 // apiServer answers portforward requests as an API server with its kubelets does: SPDY, bare or in a WebSocket.
 type apiServer struct {
 	*httptest.Server
-	t *testing.T
+	t       *testing.T
+	kubelet kit.Kubelet
 
 	mu          sync.Mutex
 	noWebSocket bool
 	refuse      int                                        // status of every upgrade, if not 0
 	hold        func(context.Context)                      // is called by each upgrade, if not nil
 	backends    map[string]func(s httpstream.Stream) error // by pod: what the container runtime does with a data stream
-	wires       []io.Closer                                // the tunnels that are open
 	upgrades    []string                                   // "websocket iris-1", in order
 	ports       []string                                   // that were asked for
-	streams     []httpstream.Stream
 }
 
 func newAPIServer(t *testing.T) *apiServer {
 	a := &apiServer{t: t, backends: map[string]func(httpstream.Stream) error{}}
+	a.kubelet.Forward = a.forward
 	a.Server = httptest.NewServer(http.HandlerFunc(a.serve))
 	t.Cleanup(func() {
-		a.cut()
-		a.mu.Lock()
-		for _, s := range a.streams {
-			_ = s.Reset() // frees what a real kubelet keeps: SPDY's reader, stuck on a stream that nobody reads
-		}
-		a.mu.Unlock()
+		a.kubelet.Close()
 		a.Close()
 	})
 	return a
 }
 
 // cut breaks all tunnels.
-func (a *apiServer) cut() {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	for _, w := range a.wires {
-		_ = w.Close()
-	}
-	a.wires = nil
-}
+func (a *apiServer) cut() { a.kubelet.Cut() }
 
 func (a *apiServer) seen() []string {
 	a.mu.Lock()
@@ -90,6 +74,10 @@ func (a *apiServer) serve(w http.ResponseWriter, r *http.Request) {
 		hold(r.Context())
 	}
 	isWebSocket := gorilla.IsWebSocketUpgrade(r)
+	upgrade := "spdy "
+	if isWebSocket {
+		upgrade = "websocket "
+	}
 	switch {
 	case refuse != 0:
 		w.Header().Set("Content-Type", "application/json")
@@ -97,133 +85,31 @@ func (a *apiServer) serve(w http.ResponseWriter, r *http.Request) {
 		_, _ = fmt.Fprintf(w, `{"kind":"Status","apiVersion":"v1","status":"Failure","message":"because","code":%d}`, refuse)
 	case isWebSocket && noWebSocket:
 		w.WriteHeader(http.StatusBadRequest)
-	case isWebSocket:
-		a.webSocket(w, r, pod)
 	default:
-		a.bare(w, r, pod)
+		a.mu.Lock()
+		a.upgrades = append(a.upgrades, upgrade+pod)
+		a.mu.Unlock()
+		if err := a.kubelet.Serve(w, r, pod); err != nil {
+			a.t.Error(err)
+		}
 	}
 }
 
-func (a *apiServer) note(upgrade, pod string) {
+// forward is the container runtime.
+func (a *apiServer) forward(pod, port string, s httpstream.Stream) error {
 	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.upgrades = append(a.upgrades, upgrade+" "+pod)
-}
-
-func (a *apiServer) webSocket(w http.ResponseWriter, r *http.Request, pod string) {
-	upgrader := gorilla.Upgrader{Subprotocols: []string{constants.WebsocketsSPDYTunnelingPortForwardV1}}
-	ws, err := upgrader.Upgrade(w, r, nil)
-	if err != nil {
-		a.t.Error(err)
-		return
-	}
-	a.note("websocket", pod)
-	k := a.kubelet(pod)
-	wire := portforward.NewTunnelingConnection("server", ws)
-	conn, err := spdy.NewServerConnection(wire, k.received)
-	if err != nil {
-		a.t.Error(err)
-		return
-	}
-	a.opened(wire)
-	<-conn.CloseChan()
-	_ = wire.Close()
-}
-
-func (a *apiServer) bare(w http.ResponseWriter, r *http.Request, pod string) {
-	if r.Method != http.MethodPost || r.Header.Get(httpstream.HeaderProtocolVersion) != constants.PortForwardV1Name {
-		a.t.Errorf("%s with protocol %q", r.Method, r.Header.Get(httpstream.HeaderProtocolVersion))
-	}
-	w.Header().Set(httpstream.HeaderProtocolVersion, constants.PortForwardV1Name)
-	a.note("spdy", pod)
-	k := a.kubelet(pod)
-	conn := spdy.NewResponseUpgrader().UpgradeResponse(w, r, k.received)
-	if conn == nil {
-		a.t.Error("no upgrade")
-		return
-	}
-	a.opened(conn)
-	<-conn.CloseChan()
-	_ = conn.Close()
-}
-
-func (a *apiServer) opened(wire io.Closer) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.wires = append(a.wires, wire)
-}
-
-// kubelet pairs the streams of one tunnel, as k8s.io/cri-streaming does.
-type kubelet struct {
-	a       *apiServer
-	backend func(httpstream.Stream) error
-
-	mu      sync.Mutex
-	waiting map[string]httpstream.Stream
-}
-
-func (a *apiServer) kubelet(pod string) *kubelet {
-	a.mu.Lock()
-	defer a.mu.Unlock()
+	a.ports = append(a.ports, port)
 	backend, ok := a.backends[pod]
+	a.mu.Unlock()
 	if !ok {
-		backend = func(httpstream.Stream) error { return fmt.Errorf("container not found (%q)", pod) }
+		return fmt.Errorf("container not found (%q)", pod)
 	}
-	return &kubelet{a: a, backend: backend, waiting: map[string]httpstream.Stream{}}
+	return backend(s)
 }
 
-func (k *kubelet) received(s httpstream.Stream, _ <-chan struct{}) error {
-	kind, id := s.Headers().Get(corev1.StreamType), s.Headers().Get(corev1.PortForwardRequestIDHeader)
-	if id == "" || kind != corev1.StreamTypeData && kind != corev1.StreamTypeError {
-		return fmt.Errorf("a stream of type %q with id %q", kind, id)
-	}
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	other, ok := k.waiting[id]
-	if !ok {
-		k.waiting[id] = s
-		return nil
-	}
-	delete(k.waiting, id)
-	data, errs := s, other
-	if kind == corev1.StreamTypeError {
-		data, errs = other, s
-	}
-	k.a.mu.Lock()
-	k.a.streams = append(k.a.streams, data)
-	k.a.ports = append(k.a.ports, data.Headers().Get(corev1.PortHeader))
-	k.a.mu.Unlock()
-	go func() {
-		err := k.backend(data)
-		if err != nil {
-			_, _ = io.WriteString(errs, "error forwarding port: "+err.Error())
-		}
-		_ = errs.Close()
-		_ = data.Close()
-		if err != nil {
-			_ = data.Reset()
-			_ = errs.Reset()
-		}
-	}()
-	return nil
-}
-
-// tcp is a backend that joins streams to a TCP server, as containerd does: when one side is done, so is the forwarding, but for
-// what the other still has to say.
+// tcp is a backend that joins streams to a TCP server.
 func tcp(address string) func(httpstream.Stream) error {
-	return func(s httpstream.Stream) error {
-		conn, err := net.Dial("tcp", address)
-		if err != nil {
-			return errors.New("connection refused")
-		}
-		defer func() { _ = conn.Close() }()
-		go func() {
-			_, _ = io.Copy(conn, s)
-			_ = conn.(*net.TCPConn).CloseWrite()
-		}()
-		_, err = io.Copy(s, conn)
-		return err
-	}
+	return func(s httpstream.Stream) error { return kit.TCP(address, s) }
 }
 
 // echo answers with what it hears.
