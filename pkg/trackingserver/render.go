@@ -24,22 +24,34 @@ const (
 // Render returns the objects that Install applies, in kustomize's order. It needs no cluster: what a rerun would take from
 // the record of the last install is not in it. The database's Secret is made on the cluster and never rendered.
 func (c *Client) Render(p Parameters) ([]*unstructured.Unstructured, error) {
-	if err := p.Validate(); err != nil {
-		return nil, err
-	}
-	tree, err := render.Open(c.manifests, cmp.Or(p.Overlay, DefaultOverlay))
+	tree, err := c.tree(p)
 	if err != nil {
 		return nil, err
 	}
-	tree.SetNamespace(cmp.Or(p.Namespace, DefaultNamespace))
-	for _, row := range p.table() {
-		if *row.value == "" {
-			continue
-		}
-		if err := row.apply(tree, *row.value); err != nil {
-			return nil, err
-		}
+	return build(tree)
+}
+
+// tree is the manifests' with p in it. p has to be whole: what the record may add is in it.
+func (c *Client) tree(p Parameters) (*render.Tree, error) {
+	if err := p.Validate(); err != nil {
+		return nil, err
 	}
+	tree, err := render.Open(c.manifests, p.overlay())
+	if err != nil {
+		return nil, err
+	}
+	if err := p.complete(); err != nil {
+		return nil, err
+	}
+	tree.SetNamespace(cmp.Or(p.Namespace, DefaultNamespace))
+	if err := p.compose(tree); err != nil {
+		return nil, err
+	}
+	return tree, nil
+}
+
+// build is what the tree says, with the migration named by its content.
+func build(tree *render.Tree) ([]*unstructured.Unstructured, error) {
 	objs, err := tree.Build()
 	if err != nil {
 		return nil, err

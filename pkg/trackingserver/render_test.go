@@ -17,6 +17,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/kubectl-mlflow/kubectl-mlflow/manifests"
+	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/render"
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/progress"
 )
 
@@ -67,7 +68,19 @@ func stream(t *testing.T, objs []*unstructured.Unstructured) []byte {
 // Golden files hold whole renders: a change of the manifests is seen as what it does. Write them with -update.
 func TestRenderIsAsInTheGoldenFiles(t *testing.T) {
 	for name, p := range map[string]Parameters{
-		"local": {},
+		"local":        {},
+		"gcp":          {Overlay: "gcp", ArtifactsDestination: "gs://team-mlflow/artifacts"},
+		"gcp-cloudsql": {Overlay: "gcp-cloudsql", ArtifactsDestination: "gs://team-mlflow", CloudSQLInstance: "team-ml:europe-west1:mlflow"},
+		"gcp-cloudsql-sidecar": {
+			Overlay: "gcp-cloudsql", DefaultArtifactRoot: "gs://team-mlflow", CloudSQLInstance: "example.com:team-ml:europe-west1:mlflow", CloudSQLProxy: "sidecar",
+			PrivateIP: "true", AutoIAMAuthn: "true", DatabaseUser: "mlflow@team-ml.iam", DatabaseName: "tracking", GoogleServiceAccount: "mlflow@team-ml.iam.gserviceaccount.com",
+		},
+		"gcp-cloudsql-identities": {
+			Overlay: "gcp-cloudsql", ArtifactsDestination: "gs://team-mlflow", CloudSQLInstance: "team-ml:europe-west1:mlflow", PSC: "true",
+			GoogleServiceAccount: "mlflow@team-ml.iam.gserviceaccount.com", CloudSQLServiceAccount: "mlflow-cloudsql@team-ml.iam.gserviceaccount.com",
+			ImageRegistry: "registry.example.com/mirror", ImagePullSecret: "mirror", CloudSQLProxyImage: "registry.example.com/proxy:2",
+			AllowedHosts: "mlflow.corp,mlflow.corp:*", CORSAllowedOrigins: "https://mlflow.corp", Requests: "cpu=1", Limits: "cpu=2,memory=4Gi",
+		},
 		"local-all-parameters": {
 			Overlay: "local", Namespace: "ml-prod", Image: "registry.example.com:5000/mlflow@sha256:" + strings.Repeat("0123456789abcdef", 4),
 			StorageClass: "premium-rwo", DatabaseStorage: "50Gi", ArtifactsStorage: "1Ti",
@@ -107,7 +120,14 @@ func TestKubectlRendersTheSame(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			objs := renderAll(t, Parameters{Overlay: overlay.Name()})
+			tree, err := render.Open(manifests.FS, overlay.Name())
+			if err != nil {
+				t.Fatal(err)
+			}
+			objs, err := build(tree)
+			if err != nil {
+				t.Fatal(err)
+			}
 			for _, obj := range objs {
 				if stageOf(obj) == migration {
 					obj.SetName("mlflow-migration")

@@ -9,7 +9,8 @@ import (
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/failure"
 )
 
-// setEnv replaces values in the text of an env file and leaves its other lines as they are.
+// setEnv replaces values in the text of an env file and leaves its other lines as they are. A key that the file has in a comment,
+// "#KEY=", is one without a value so far.
 func setEnv(file string, text []byte, values map[string]string) ([]byte, error) {
 	lines := strings.Split(string(text), "\n")
 	for _, key := range slices.Sorted(maps.Keys(values)) {
@@ -21,7 +22,7 @@ func setEnv(file string, text []byte, values map[string]string) ([]byte, error) 
 				Hint:    "give it as one line",
 			}
 		}
-		at := slices.IndexFunc(lines, func(line string) bool { return strings.HasPrefix(line, key+"=") })
+		at := slices.IndexFunc(lines, func(line string) bool { return strings.HasPrefix(strings.TrimPrefix(line, "#"), key+"=") })
 		if at < 0 {
 			return nil, &failure.Error{
 				Class: failure.Invalid, Reason: "UnknownKey", Object: file,
@@ -37,7 +38,7 @@ func setEnv(file string, text []byte, values map[string]string) ([]byte, error) 
 func keys(lines []string) []string {
 	var found []string
 	for _, line := range lines {
-		if key, _, ok := strings.Cut(line, "="); ok && !strings.HasPrefix(key, "#") {
+		if key, _, ok := strings.Cut(strings.TrimPrefix(line, "#"), "="); ok && !strings.ContainsRune(key, ' ') {
 			found = append(found, key)
 		}
 	}
