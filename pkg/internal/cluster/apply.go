@@ -1,7 +1,13 @@
 package cluster
 
 import (
+	"cmp"
 	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
 
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -29,55 +35,95 @@ type Change struct {
 	UID    types.UID // "" where the object does not exist: a dry run answers a UID that the object will not have
 }
 
-// Apply sends objs by server-side apply, in order, without force and with strict field validation; dryRun changes nothing.
-// What was done before an error is returned with it. Errors: failure.Refused names object, field and manager of a conflict
-// and an object that is being deleted, failure.Forbidden the verb that is missing, failure.Invalid what the server rejects.
+// ApplyOptions says how objects are applied. The zero value writes, as FieldManager, and without force.
+type ApplyOptions struct {
+	DryRun  bool   // changes nothing
+	Force   bool   // takes fields over from other managers
+	Manager string // "" is FieldManager
+}
+
+// Applied is a Change with the object as it was, nil where there was none, and as it is, or would be.
+type Applied struct {
+	Change
+	Before, After *unstructured.Unstructured
+}
+
+// Apply applies objs in order. What was done before an error is returned with it. The errors are those of ApplyObject.
 func (c *Client) Apply(ctx context.Context, objs []*unstructured.Unstructured, dryRun bool) ([]Change, error) {
 	changes := make([]Change, 0, len(objs))
 	for _, obj := range objs {
-		change, err := c.apply(ctx, obj, dryRun)
+		applied, err := c.ApplyObject(ctx, obj, ApplyOptions{DryRun: dryRun})
 		if err != nil {
 			return changes, err
 		}
-		changes = append(changes, change)
+		changes = append(changes, applied.Change)
 	}
 	return changes, nil
 }
 
-func (c *Client) apply(ctx context.Context, obj *unstructured.Unstructured, dryRun bool) (Change, error) {
+// ApplyObject sends obj by server-side apply, with strict field validation. Errors: failure.Refused names object, field and
+// manager of a conflict, a field that cannot be changed, and an object that is being deleted; failure.Forbidden the verb
+// that is missing; failure.Invalid what the server rejects.
+func (c *Client) ApplyObject(ctx context.Context, obj *unstructured.Unstructured, opts ApplyOptions) (Applied, error) {
 	r := RefOf(obj)
 	before, err := c.Get(ctx, r)
 	if err != nil && !apierrors.IsNotFound(err) {
-		return Change{}, err
+		return Applied{}, err
 	}
 	if before != nil && before.GetDeletionTimestamp() != nil { // an apply would succeed, and be gone a moment later
-		return Change{}, &failure.Error{
+		return Applied{}, &failure.Error{
 			Class: failure.Refused, Reason: "BeingDeleted", Object: r.String(),
 			Message: "it is being deleted", Hint: "run again when it is gone",
 		}
 	}
+	after, err := c.patch(ctx, obj, opts)
+	if before != nil && ours(err, opts.Manager) {
+		// Our own Scale or Update holds the fields: to the server, that is another manager than our apply. With the version
+		// that was read, force takes from nobody else.
+		obj = obj.DeepCopy()
+		obj.SetResourceVersion(before.GetResourceVersion())
+		opts.Force = true
+		after, err = c.patch(ctx, obj, opts)
+	}
+	if err != nil {
+		return Applied{}, err
+	}
+	done := Applied{Change: Change{Ref: r, Action: Configured, UID: after.GetUID()}, Before: before, After: after}
+	switch {
+	case before == nil:
+		done.Action = Created
+		if opts.DryRun {
+			done.UID = ""
+		}
+	case same(before, after):
+		done.Action = Unchanged
+	}
+	return done, nil
+}
+
+func (c *Client) patch(ctx context.Context, obj *unstructured.Unstructured, opts ApplyOptions) (*unstructured.Unstructured, error) {
 	body, err := obj.MarshalJSON()
 	if err != nil {
-		return Change{}, err
+		return nil, err
 	}
-	force := false
-	after, err := c.one(ctx, "patch", r, func(ctx context.Context, at dynamic.ResourceInterface) (*unstructured.Unstructured, error) {
+	r := RefOf(obj)
+	return c.one(ctx, "patch", r, func(ctx context.Context, at dynamic.ResourceInterface) (*unstructured.Unstructured, error) {
 		return at.Patch(ctx, r.Name, types.ApplyPatchType, body, metav1.PatchOptions{
-			FieldManager: FieldManager, Force: &force, FieldValidation: metav1.FieldValidationStrict, DryRun: dry(dryRun),
+			FieldManager: cmp.Or(opts.Manager, FieldManager), Force: &opts.Force, FieldValidation: metav1.FieldValidationStrict, DryRun: dry(opts.DryRun),
 		})
 	})
-	if err != nil {
-		return Change{}, err
+}
+
+// ours tells whether err is a conflict of fields in which every other manager is ourselves, by another operation.
+func ours(err error, manager string) bool {
+	status, ok := errors.AsType[*apierrors.StatusError](err)
+	if !ok || status.ErrStatus.Code != http.StatusConflict || !hasCause(status.ErrStatus, metav1.CauseTypeFieldManagerConflict) {
+		return false
 	}
-	switch {
-	case before == nil && dryRun:
-		return Change{Ref: r, Action: Created}, nil
-	case before == nil:
-		return Change{Ref: r, Action: Created, UID: after.GetUID()}, nil
-	case same(before, after):
-		return Change{Ref: r, Action: Unchanged, UID: after.GetUID()}, nil
-	}
-	return Change{Ref: r, Action: Configured, UID: after.GetUID()}, nil
+	return !slices.ContainsFunc(status.ErrStatus.Details.Causes, func(c metav1.StatusCause) bool {
+		return !strings.HasPrefix(c.Message, fmt.Sprintf("conflict with %q", FieldManager)) &&
+			(manager == "" || !strings.HasPrefix(c.Message, fmt.Sprintf("conflict with %q", manager)))
+	})
 }
 
 // same tells whether an apply left an object as it was. The resourceVersion alone does not tell: a dry run keeps it, and a

@@ -133,6 +133,14 @@ type reworded struct {
 func (r *reworded) Error() string { return r.text }
 func (r *reworded) Unwrap() error { return r.err }
 
+// hopeless tells that it is not this call alone that fails: no cluster, or nobody that it knows.
+func hopeless(err error) bool {
+	f, ok := errors.AsType[*failure.Error](err)
+	return ok && slices.Contains([]string{
+		"ClusterUnreachable", "CredentialsUnavailable", "Unauthorized", "KubeconfigInvalid", "UnknownContext", "NoKubeconfig",
+	}, f.Reason)
+}
+
 func hasCause(s metav1.Status, t metav1.CauseType) bool {
 	return s.Details != nil && slices.ContainsFunc(s.Details.Causes, func(c metav1.StatusCause) bool { return c.Type == t })
 }

@@ -15,16 +15,19 @@ import (
 // Peer is the Python plugin mlflow-knative, by the value that it gives cluster.ManagedByLabel.
 const Peer = "mlflow-knative"
 
-// Owned is failure.Refused where service is not ours to write: made by somebody else, or kept by a GitOps tool that would
-// put its own version back.
+// Owned is failure.Refused where service is not ours to write: made by somebody else, or kept by a tool that would put
+// its own version back.
 func Owned(service *unstructured.Unstructured) error {
 	refused := &failure.Error{
 		Class: failure.Refused, Reason: "ForeignService", Object: cluster.RefOf(service).String(),
 		Hint: "choose another name, or delete that Service first",
 	}
-	if tool := gitOps(service); tool != "" {
-		refused.Message = fmt.Sprintf("the Service in namespace %s is kept by %s", service.GetNamespace(), tool)
-		refused.Hint = "change it in the repository that " + tool + " reads"
+	if keeper, ok := cluster.KeptBy(service); ok {
+		refused.Message = fmt.Sprintf("the Service in namespace %s is kept by %s", service.GetNamespace(), keeper.Tool)
+		refused.Hint = "change it in the repository that " + keeper.Tool + " reads"
+		if keeper.Tool == cluster.Helm {
+			refused.Hint = "change it through its Helm release, or choose another name"
+		}
 		return refused
 	}
 	switch by := service.GetLabels()[cluster.ManagedByLabel]; by {
@@ -36,24 +39,6 @@ func Owned(service *unstructured.Unstructured) error {
 		refused.Message = fmt.Sprintf("the Service in namespace %s is managed by %s", service.GetNamespace(), by)
 	}
 	return refused
-}
-
-// gitOps is the tool that applies the object from a repository, or "".
-func gitOps(obj *unstructured.Unstructured) string {
-	for key := range obj.GetAnnotations() {
-		if strings.HasPrefix(key, "argocd.argoproj.io/") {
-			return "Argo CD"
-		}
-	}
-	for key := range obj.GetLabels() {
-		switch group, _, _ := strings.Cut(key, "/"); {
-		case group == "argocd.argoproj.io":
-			return "Argo CD"
-		case strings.HasSuffix(group, ".toolkit.fluxcd.io"):
-			return "Flux"
-		}
-	}
-	return ""
 }
 
 // explain adds what only this room knows of a write's failure.
