@@ -84,7 +84,9 @@ func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			{Name: "configmaps", Kind: "ConfigMap", Namespaced: true}, {Name: "secrets", Kind: "Secret", Namespaced: true},
 			{Name: "namespaces", Kind: "Namespace"},
 		},
-		"/apis/apps/v1": {{Name: "deployments", Kind: "Deployment", Namespaced: true}},
+		"/apis/apps/v1":                 {{Name: "deployments", Kind: "Deployment", Namespaced: true}},
+		"/apis/authorization.k8s.io/v1": {{Name: "selfsubjectaccessreviews", Kind: "SelfSubjectAccessReview"}},
+		"/apis/coordination.k8s.io/v1":  {{Name: "leases", Kind: "Lease", Namespaced: true}},
 	}
 	if resources, ok := served[r.URL.Path]; ok && r.Method == http.MethodGet {
 		reply(w, http.StatusOK, metav1.APIResourceList{APIResources: resources})

@@ -83,6 +83,74 @@ func TestApplyStopsAtTheFirstErrorAndTellsWhatWasDone(t *testing.T) {
 	}
 }
 
+func TestApplyObjectReturnsTheObjectBeforeAndAfter(t *testing.T) {
+	before := configMap("c", map[string]any{"a": "1"})
+	after := configMap("c", map[string]any{"a": "2"})
+	a, c := newAPI(t, map[string]http.HandlerFunc{"GET " + configMaps + "/c": answer(before), "PATCH " + configMaps + "/c": answer(after)})
+	got, err := c.ApplyObject(t.Context(), after, ApplyOptions{DryRun: true, Force: true, Manager: "ci"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got.Action != Configured || !same(got.Before, before) || !same(got.After, after) {
+		t.Errorf("got %+v", got)
+	}
+	if q := a.requests[1].URL.Query(); q.Get("fieldManager") != "ci" || q.Get("force") != "true" || q.Get("dryRun") != "All" {
+		t.Errorf("query = %v", q)
+	}
+	a.handlers["GET "+configMaps+"/c"] = nil
+	if got, err = c.ApplyObject(t.Context(), after, ApplyOptions{}); err != nil || got.Action != Created || got.Before != nil {
+		t.Errorf("of what was not there: %+v, %v", got, err)
+	}
+}
+
+// conflict is what the server says of fields that others manage.
+func conflict(managers ...string) http.HandlerFunc {
+	details := &metav1.StatusDetails{}
+	for _, m := range managers {
+		details.Causes = append(details.Causes, metav1.StatusCause{
+			Type: metav1.CauseTypeFieldManagerConflict, Field: ".spec.replicas", Message: "conflict with " + m + " using apps/v1",
+		})
+	}
+	return refuse(409, metav1.StatusReasonConflict, "Apply failed", details)
+}
+
+func TestOurOwnFieldsAreNoConflict(t *testing.T) {
+	for _, tc := range []struct {
+		name     string
+		managers []string
+		as       string
+		ours     bool
+	}{
+		{"our scale", []string{`"kubectl-mlflow" with subresource "scale"`}, "", true},
+		{"our update and our scale", []string{`"kubectl-mlflow"`, `"kubectl-mlflow" with subresource "scale"`}, "ci", true},
+		{"an update under our other name", []string{`"ci"`}, "ci", true},
+		{"somebody", []string{`"kubectl-mlflow"`, `"kubectl-scale"`}, "", false},
+		{"somebody of a similar name", []string{`"kubectl-mlflow-x"`}, "", false},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			live := configMap("c", nil)
+			a, c := newAPI(t, map[string]http.HandlerFunc{
+				"GET " + configMaps + "/c": answer(live), "PATCH " + configMaps + "/c": inTurn(conflict(tc.managers...), answer(live)),
+			})
+			sent := changed(live, func(o *unstructured.Unstructured) { o.SetResourceVersion("") })
+			_, err := c.ApplyObject(t.Context(), sent, ApplyOptions{Manager: tc.as})
+			if !tc.ours {
+				wantFailure(t, err, failure.Refused, "FieldConflict", ".spec.replicas")
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if last := len(a.requests) - 1; a.requests[last].URL.Query().Get("force") != "true" || !strings.Contains(a.bodies[last], `"resourceVersion":"1"`) {
+				t.Errorf("%s %s, want force and the version that was read", a.requests[last].URL, a.bodies[last])
+			}
+			if sent.GetResourceVersion() != "" {
+				t.Error("the caller's object was changed")
+			}
+		})
+	}
+}
+
 func TestApplyRefusesWhatIsBeingDeleted(t *testing.T) {
 	live := configMap("c", nil)
 	dying := changed(live, func(o *unstructured.Unstructured) {
@@ -133,6 +201,18 @@ func TestRefusalsAreExplained(t *testing.T) {
 		{
 			"immutable", refuse(422, metav1.StatusReasonInvalid, `Job.batch "m" is invalid: spec.template: Invalid value: {}: field is immutable`, nil),
 			failure.Refused, "ImmutableField", "cannot be changed",
+		},
+		{
+			"immutable, with the field",
+			refuse(422, metav1.StatusReasonInvalid, `Job.batch "m" is invalid: spec.template: Invalid value: {"a": {}}: field is immutable`, &metav1.StatusDetails{
+				Causes: []metav1.StatusCause{{Type: metav1.CauseTypeFieldValueInvalid, Field: "spec.template", Message: `Invalid value: {"a": {}}: field is immutable`}}}),
+			failure.Refused, "ImmutableField", "configmap/c: spec.template cannot be changed: field is immutable",
+		},
+		{
+			"claim, with the difference",
+			refuse(422, metav1.StatusReasonInvalid, "spec: Forbidden: spec is immutable after creation except resources.requests\n  x: y", &metav1.StatusDetails{
+				Causes: []metav1.StatusCause{{Type: metav1.CauseTypeForbidden, Field: "spec", Message: "Forbidden: spec is immutable after creation except resources.requests\n  x: y"}}}),
+			failure.Refused, "ImmutableField", "configmap/c: spec cannot be changed: spec is immutable after creation except resources.requests",
 		},
 		{
 			"stateful set", refuse(422, metav1.StatusReasonInvalid, `StatefulSet.apps "p" is invalid: spec: Forbidden: updates to statefulset spec for fields other than 'replicas' are forbidden`, nil),

@@ -65,9 +65,7 @@ func explainStatus(err error, s metav1.Status, verb string, r Ref) error {
 		f.Message = "somebody else changed it at the same time"
 		f.Hint = "run the command again"
 	case s.Code == http.StatusUnprocessableEntity && immutable(s):
-		f.Class, f.Reason = failure.Refused, "ImmutableField"
-		f.Message = "the change touches a field that cannot be changed"
-		f.Hint = "undo the change, or delete the object yourself once its data is safe"
+		return immutableField(err, s, r)
 	case s.Code == http.StatusUnprocessableEntity, s.Code == http.StatusBadRequest, strings.Contains(s.Message, "field not declared in schema"):
 		f.Class, f.Reason = failure.Invalid, "ObjectInvalid"
 		f.Message = "the cluster does not accept the object"
@@ -152,10 +150,6 @@ func writes(verb string) bool {
 
 func terminating(s metav1.Status) bool {
 	return hasCause(s, "NamespaceTerminating") || strings.Contains(s.Message, "because it is being terminated")
-}
-
-func immutable(s metav1.Status) bool {
-	return containsAny(s.Message, "field is immutable", "spec is immutable", "updates to statefulset spec for fields other than")
 }
 
 // unreachable is the one failure of a connection that does not come about.
