@@ -2,10 +2,45 @@ package trackingserver
 
 import (
 	"encoding/json"
+	"fmt"
+	"os"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/failure"
+	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/render"
 )
 
 // kustomizationKey is where the record keeps the user's kustomization: JSON, an object of texts by path.
 const kustomizationKey = "KUSTOMIZATION"
+
+// ReadKustomization reads a kustomization directory of the user's, for Parameters.Kustomization: what it names and no more, and
+// nothing outside of dir. What would be fetched from the network or be run is failure.Invalid.
+func ReadKustomization(dir string) (map[string]string, error) {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return nil, &failure.Error{
+			Class: failure.Invalid, Reason: "Kustomization", Object: dir, Message: "it is no directory that can be read",
+			Hint: "name a directory with a kustomization.yaml in it", Err: err,
+		}
+	}
+	defer func() { _ = root.Close() }()
+	return render.ReadUser(root.FS())
+}
+
+// noSecrets is failure.Invalid where a Secret is among objs: they are shown and recorded. Only a kustomization of the user's can bring one.
+func noSecrets(objs []*unstructured.Unstructured) error {
+	for _, obj := range objs {
+		if obj.GetKind() == "Secret" && obj.GroupVersionKind().Group == "" {
+			return &failure.Error{
+				Class: failure.Invalid, Reason: "SecretInKustomization", Object: "secret/" + obj.GetName(),
+				Message: "your kustomization has a Secret in it, and what is rendered is shown and recorded for all to read",
+				Hint:    fmt.Sprintf("make it with `kubectl create secret generic %s`, and only name it in the kustomization", obj.GetName()),
+			}
+		}
+	}
+	return nil
+}
 
 func encodeKustomization(files map[string]string) string {
 	text, err := json.Marshal(files)

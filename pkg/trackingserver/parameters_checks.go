@@ -26,10 +26,7 @@ func (p Parameters) Validate() error {
 		}
 	}
 	for _, row := range p.table() {
-		if *row.value == "" || row.optional && *row.value == none {
-			continue
-		}
-		if err := row.check(*row.value); err != nil {
+		if err := row.valid(*row.value); err != nil {
 			return invalid(row.flag, *row.value, err.Error())
 		}
 	}
@@ -94,7 +91,7 @@ func (p Parameters) complete() error {
 			return invalid("--default-artifact-root", p.artifacts(), err.Error()+"; or name the server's own bucket with --artifacts-destination")
 		}
 	}
-	if p.Overlay == overlayCloudSQL && p.CloudSQLInstance == "" {
+	if p.Overlay == CloudSQLOverlay && p.CloudSQLInstance == "" {
 		return missing("--cloudsql-instance", fmt.Sprintf("overlay %q has its database there", p.Overlay), "give it as --cloudsql-instance PROJECT:REGION:INSTANCE; "+
 			"gcloud sql instances describe INSTANCE --format='value(connectionName)' shows it")
 	}
@@ -177,8 +174,6 @@ func oneOf(values ...string) func(string) error {
 		return nil
 	}
 }
-
-func checkSwitch(value string) error { return oneOf(yes, no)(value) }
 
 // bucket is the URL of a place in Google Cloud Storage. A placeholder, in capitals, is none.
 var bucket = regexp.MustCompile(`^gs://[a-z0-9][a-z0-9_.\-]{1,220}[a-z0-9](/[A-Za-z0-9_.\-=+/]*)?$`)

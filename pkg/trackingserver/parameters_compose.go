@@ -76,6 +76,9 @@ func (p Parameters) compose(t *render.Tree) error {
 			return err
 		}
 	}
+	if len(p.Kustomization) > 0 {
+		return t.Mount(p.Kustomization)
+	}
 	return nil
 }
 
@@ -118,7 +121,7 @@ func env(file, key string) func(*render.Tree, string) error {
 }
 
 func cloudSQLParam(key string) func(*render.Tree, string) error {
-	return env("overlays/"+overlayCloudSQL+"/params.env", key)
+	return env("overlays/"+CloudSQLOverlay+"/params.env", key)
 }
 
 func image(name string) func(*render.Tree, string) error {

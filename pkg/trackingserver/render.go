@@ -56,6 +56,9 @@ func build(tree *render.Tree) ([]*unstructured.Unstructured, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := noSecrets(objs); err != nil {
+		return nil, err
+	}
 	for _, obj := range objs {
 		// A Job's template cannot be changed: another spec is another Job.
 		if obj.GetKind() == "Job" && stageOf(obj) == migration {

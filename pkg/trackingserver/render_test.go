@@ -29,9 +29,13 @@ func TestMain(m *testing.M) {
 
 func updating() bool { return flag.Lookup("update").Value.String() == "true" }
 
+func renderOf(p Parameters) ([]*unstructured.Unstructured, error) {
+	return New(nil, manifests.FS, progress.Discard{}).Render(p)
+}
+
 func renderAll(t *testing.T, p Parameters) []*unstructured.Unstructured {
 	t.Helper()
-	objs, err := New(nil, manifests.FS, progress.Discard{}).Render(p)
+	objs, err := renderOf(p)
 	if err != nil {
 		t.Fatal(err)
 	}
