@@ -44,15 +44,7 @@ phase "kubectl mlflow install" run kubectl mlflow install
 phase "kubectl mlflow wait" run kubectl mlflow wait
 
 say "Train and log two versions of a model, with MLflow's own client"
-venv=$LAB_CACHE/demo/venv-mlflow-3.17.2-scikit-learn-1.7.2
-client() {
-  [ -x "$venv/bin/python" ] || {
-    uv venv --quiet --python 3.11 "$venv.new"
-    VIRTUAL_ENV=$venv.new uv pip install --quiet mlflow==3.17.2 scikit-learn==1.7.2
-    # A venv's console scripts name its folder; only the interpreter is used here, which may be moved.
-    rm -rf "$venv" && mv "$venv.new" "$venv"
-  }
-}
+client() { python=$(hack/demo/python.sh "$LAB_CACHE"); }
 phase "Python client (mlflow, scikit-learn)" client
 printf '$ kubectl mlflow port-forward :5000 &\n' >&2
 mkfifo "$work/url"
@@ -60,7 +52,7 @@ kubectl mlflow port-forward :5000 >"$work/url" &
 forward=$!
 read -r url <"$work/url"
 export MLFLOW_TRACKING_URI=$url
-phase "train and log two versions" run "$venv/bin/python" hack/demo/iris.py train "$work"
+phase "train and log two versions" run "$python" hack/demo/iris.py train "$work"
 # From here on the plugin finds MLflow on the cluster by itself.
 unset MLFLOW_TRACKING_URI
 
@@ -69,7 +61,7 @@ deploy_and_predict() {
   run kubectl mlflow deploy iris "$(cat "$work/uri-$number")" \
     --image-repository "$LAB_REGISTRY/models/iris" --base-image "$LAB_BASE_IMAGE"
   run kubectl mlflow predict iris -f "$work/request.json" >"$work/answer.json"
-  "$venv/bin/python" hack/demo/iris.py check "$work/expected-$number.json" <"$work/answer.json"
+  "$python" hack/demo/iris.py check "$work/expected-$number.json" <"$work/answer.json"
   printf 'The answer is the one of %s itself, %s s after the command was typed.\n' "$(cat "$work/uri-$number")" "$(since "$start")" >&2
 }
 say "Deploy version 1: its environment is built once"

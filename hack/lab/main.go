@@ -35,6 +35,8 @@ Usage: lab VERB [--profile full|api] [--name NAME] [arguments]
   status                 one line for everything that the cluster needs
   env [-o json]          where everything is, as export lines for a shell or as JSON
   kubeconfig             the path of the administrator's kubeconfig
+  addon NAME             build what the addon is made of, bring it into the cluster, wait until it is ready:
+                         google: doubles of Cloud SQL and Cloud Storage; mlflow-earlier: an image of an earlier MLflow
   load-image SOURCE...   push image archives (docker save, OCI layout), or images by name, into the cluster's registry
   shell [COMMAND...]     a shell, or a command, inside the node
   clean [--all]          take every cluster down and remove what is built no more; with --all the whole cache
@@ -95,7 +97,7 @@ func run(ctx context.Context, args []string, out, errOut io.Writer) error {
 	}
 	verbs := map[string]func(context.Context, lab) error{
 		"up": up, "down": down, "status": status, "env": env, "kubeconfig": kubeconfig,
-		"load-image": loadImage, "shell": shell, "clean": clean, "snapshot": takeSnapshot,
+		"addon": addon, "load-image": loadImage, "shell": shell, "clean": clean, "snapshot": takeSnapshot,
 	}
 	do, ok := verbs[verb]
 	if !ok {
@@ -125,6 +127,17 @@ func run(ctx context.Context, args []string, out, errOut io.Writer) error {
 		return err
 	}
 	return do(ctx, l)
+}
+
+func addon(ctx context.Context, l lab) error {
+	if len(l.args) != 1 {
+		return fmt.Errorf("addon needs one name of %s: %w", strings.Join(artifacts.Addons(), ", "), errUsage)
+	}
+	if l.Profile != artifacts.Full {
+		return fmt.Errorf("profile %s runs no addons: %w", l.Profile, errUsage)
+	}
+	talk := report.New(l.errOut)
+	return cluster.Upper{Layout: l.Layout, Report: talk, Talk: talk}.Addon(ctx, l.args[0])
 }
 
 func up(ctx context.Context, l lab) error {

@@ -62,7 +62,8 @@ func Ensure(ctx context.Context, cache string, p Profile, r Reporter) (Set, erro
 	if p == API {
 		return ensureAPI(ctx, s, src)
 	}
-	return ensureFull(ctx, s, src)
+	set, err := ensureFull(ctx, s, src)
+	return set.Set, err
 }
 
 // Clean removes what no recipe asks for any more, and what only makes building faster. It returns the folders that it removed.
@@ -81,8 +82,14 @@ func Clean(ctx context.Context, cache string, r Reporter) ([]string, error) {
 	if _, err := ensureAPI(ctx, s, src); err != nil {
 		return nil, err
 	}
-	if _, err := ensureFull(ctx, s, src); err != nil {
+	below, err := ensureFull(ctx, s, src)
+	if err != nil {
 		return nil, err
+	}
+	for _, name := range Addons() {
+		if _, err := ensureAddon(ctx, s, src, name, below); err != nil {
+			return nil, err
+		}
 	}
 	stale, err := s.stale()
 	if err != nil {
@@ -98,7 +105,7 @@ func Clean(ctx context.Context, cache string, r Reporter) ([]string, error) {
 }
 
 func ensureAPI(ctx context.Context, s *store, src checkout) (Set, error) {
-	programs, err := src.build(ctx, s, apiPrograms())
+	programs, err := src.components.build(ctx, s, apiPrograms(), compileStep)
 	if err != nil {
 		return Set{}, err
 	}

@@ -9,11 +9,18 @@ import (
 	"github.com/kubectl-mlflow/kubectl-mlflow/hack/lab/internal/images"
 )
 
-func ensureFull(ctx context.Context, s *store, src checkout) (Set, error) {
+// full is the set of profile full, and what addons are made from.
+type full struct {
+	Set
+	tools wheels
+}
+
+func ensureFull(ctx context.Context, s *store, src checkout) (full, error) {
 	list, err := images.Read(src.images())
 	if err != nil {
-		return Set{}, err
+		return full{}, err
 	}
+	list = images.Of(list, "")
 	all := append(append(apiPrograms(), nodePrograms()...), podPrograms()...)
 	forNode := len(apiPrograms()) + len(nodePrograms())
 
@@ -24,7 +31,7 @@ func ensureFull(ctx context.Context, s *store, src checkout) (Set, error) {
 	var trees map[string]images.Tree
 	work, together := errgroup.WithContext(ctx)
 	work.Go(func() (err error) {
-		programs, err = src.build(together, s, all)
+		programs, err = src.components.build(together, s, all, compileStep)
 		return err
 	})
 	work.Go(func() (err error) {
@@ -47,12 +54,12 @@ func ensureFull(ctx context.Context, s *store, src checkout) (Set, error) {
 		return err
 	})
 	if err := work.Wait(); err != nil {
-		return Set{}, err
+		return full{}, err
 	}
 
-	registry, err := s.registry(ctx, list, trees, programs[forNode:])
+	registry, err := s.registry(ctx, "registry", imageSet{list: list, trees: trees, programs: programs[forNode:]})
 	if err != nil {
-		return Set{}, err
+		return full{}, err
 	}
 	files := append(programs[:forNode:forNode], tools.uv)
 	for _, name := range debianPrograms() {
@@ -60,11 +67,11 @@ func ensureFull(ctx context.Context, s *store, src checkout) (Set, error) {
 	}
 	bin, err := s.link(ctx, "bin-full", files)
 	if err != nil {
-		return Set{}, err
+		return full{}, err
 	}
 	cni := filepath.Join(debian, "cni")
-	return Set{
+	return full{tools: tools, Set: Set{
 		Bin: bin, CNI: cni, Registry: registry, Manifests: manifests,
 		Key: keyOf(filepath.Base(bin), filepath.Base(debian), filepath.Base(registry), filepath.Base(manifests)),
-	}, nil
+	}}, nil
 }

@@ -64,7 +64,7 @@ func manifestFiles() []manifest {
 // manifests returns a folder with the manifests of what runs in the cluster, images under the names in the list.
 func (c checkout) manifests(ctx context.Context, s *store, list []images.Image) (string, error) {
 	files := manifestFiles()
-	recipe := []string{c.programs}
+	recipe := []string{c.components.text}
 	for _, file := range files {
 		recipe = append(recipe, fmt.Sprint(file.name, file.sources))
 	}
@@ -97,7 +97,7 @@ func (c checkout) manifests(ctx context.Context, s *store, list []images.Image) 
 // modules returns the folders of the modules that hold manifests.
 func (c checkout) modules(ctx context.Context, s *store) (map[string]string, error) {
 	cmd := command(ctx, "go", "mod", "download", "-json", serving, networking, caching, kourier, localPath)
-	cmd.Dir = c.components()
+	cmd.Dir = c.components.folder
 	cmd.Env = append(os.Environ(), "GOFLAGS=-mod=mod", "GOWORK=off")
 	out, err := s.output("manifests", cmd)
 	if err != nil {

@@ -14,6 +14,7 @@ import (
 
 const (
 	modulePath = "github.com/kubectl-mlflow/kubectl-mlflow/hack/lab/components"
+	googlePath = "github.com/kubectl-mlflow/kubectl-mlflow/hack/lab/addons/google"
 	// kubernetesVersion is also in components/go.mod; a test compares them.
 	kubernetesVersion = "v1.34.4"
 )
@@ -58,16 +59,32 @@ func podPrograms() []program {
 	}
 }
 
+// googlePrograms go into the images of addon google.
+func googlePrograms() []program {
+	return []program{
+		{name: "cloud-sql-proxy", pkg: "github.com/GoogleCloudPlatform/cloud-sql-proxy/v2"},
+		{name: "fake-gcs-server", pkg: "github.com/fsouza/fake-gcs-server"},
+		{name: "cloudsql", pkg: googlePath + "/cmd/cloudsql"},
+	}
+}
+
 // checkout is where the lab's sources are. It reads them: recipes of another module cannot be compiled in.
 type checkout struct {
 	// folder is hack/lab.
 	folder string
-	// programs is the text of all files that decide what is compiled.
-	programs string
+	// components is the module of what every cluster runs.
+	components module
 }
 
-func (c checkout) components() string { return filepath.Join(c.folder, "components") }
-func (c checkout) images() string     { return filepath.Join(c.folder, "images.yaml") }
+func (c checkout) images() string { return filepath.Join(c.folder, "images.yaml") }
+
+// module is one that pins what the lab compiles.
+type module struct {
+	folder string
+	// text is that of all files that decide what is compiled.
+	text    string
+	ldflags string
+}
 
 // findCheckout looks for hack/lab above the lab's binary and above the working folder.
 func findCheckout() (checkout, error) {
@@ -81,9 +98,10 @@ func findCheckout() (checkout, error) {
 	for _, start := range from {
 		for dir := start; ; dir = filepath.Dir(dir) {
 			c := checkout{folder: filepath.Join(dir, "hack", "lab")}
-			text, err := os.ReadFile(filepath.Join(c.components(), "go.mod"))
+			text, err := os.ReadFile(filepath.Join(c.folder, "components", "go.mod"))
 			if err == nil && strings.Contains(string(text), "module "+modulePath+"\n") {
-				return c.read()
+				c.components, err = readModule(filepath.Join(c.folder, "components"), ldflags())
+				return c, err
 			}
 			if dir == filepath.Dir(dir) {
 				break
@@ -93,11 +111,11 @@ func findCheckout() (checkout, error) {
 	return checkout{}, fmt.Errorf("hack/lab/components is not above %s: run the lab from its checkout", strings.Join(from, " nor above "))
 }
 
-func (c checkout) read() (checkout, error) {
+func readModule(folder, ldflags string) (module, error) {
 	var recipe strings.Builder
-	files := os.DirFS(c.components())
+	files := os.DirFS(folder)
 	err := fs.WalkDir(files, ".", func(name string, entry fs.DirEntry, err error) error {
-		if err != nil || entry.IsDir() {
+		if err != nil || entry.IsDir() || strings.HasSuffix(name, "_test.go") {
 			return err
 		}
 		text, err := fs.ReadFile(files, name)
@@ -108,10 +126,9 @@ func (c checkout) read() (checkout, error) {
 		return err
 	})
 	if err != nil {
-		return checkout{}, fmt.Errorf("read the list of components: %w", err)
+		return module{}, fmt.Errorf("read the list of what is compiled: %w", err)
 	}
-	c.programs = recipe.String()
-	return c, nil
+	return module{folder: folder, text: recipe.String(), ldflags: ldflags}, nil
 }
 
 // ldflags stamps Kubernetes' version, which its build scripts would do.
@@ -127,8 +144,16 @@ func ldflags() string {
 	return strings.Join(flags, " ")
 }
 
+// compileStep is what is said of compiling missing programs of components.
+func compileStep(missing int) step {
+	if missing > len(apiPrograms()) {
+		return step{name: fmt.Sprintf("compile %d programs (Kubernetes %s, etcd, CoreDNS, Knative)", missing, kubernetesVersion), usual: 8 * time.Minute}
+	}
+	return step{name: fmt.Sprintf("compile %d programs (Kubernetes %s, etcd)", missing, kubernetesVersion), usual: 4 * time.Minute}
+}
+
 // build returns the binaries of programs. Those that are missing are compiled by one call, which knows best how to use the processors.
-func (c checkout) build(ctx context.Context, s *store, programs []program) ([]string, error) {
+func (m module) build(ctx context.Context, s *store, programs []program, st func(missing int) step) ([]string, error) {
 	if err := s.newLog("go-version"); err != nil {
 		return nil, err
 	}
@@ -137,7 +162,7 @@ func (c checkout) build(ctx context.Context, s *store, programs []program) ([]st
 		return nil, fmt.Errorf("the lab compiles its parts, so it needs Go in PATH: %w", err)
 	}
 	// One folder for all, filled file by file: another set of programs does not compile the common ones again.
-	folder := s.path("programs", keyOf(c.programs, ldflags(), goVersion))
+	folder := s.path("programs", keyOf(m.text, m.ldflags, goVersion))
 	var binaries []string
 	var missing []program
 	for _, p := range programs {
@@ -150,11 +175,7 @@ func (c checkout) build(ctx context.Context, s *store, programs []program) ([]st
 	if len(missing) == 0 || s.plan {
 		return binaries, nil
 	}
-	st := step{name: fmt.Sprintf("compile %d programs (Kubernetes %s, etcd)", len(missing), kubernetesVersion), usual: 4 * time.Minute}
-	if len(missing) > len(apiPrograms()) {
-		st = step{name: fmt.Sprintf("compile %d programs (Kubernetes %s, etcd, CoreDNS, Knative)", len(missing), kubernetesVersion), usual: 8 * time.Minute}
-	}
-	return binaries, s.do(ctx, st, func(ctx context.Context) error {
+	return binaries, s.do(ctx, st(len(missing)), func(ctx context.Context) error {
 		if err := s.newLog("programs"); err != nil {
 			return err
 		}
@@ -164,15 +185,15 @@ func (c checkout) build(ctx context.Context, s *store, programs []program) ([]st
 				together = append(together, p)
 				continue
 			}
-			if err := c.compile(ctx, s, folder, []program{p}); err != nil {
+			if err := m.compile(ctx, s, folder, []program{p}); err != nil {
 				return err
 			}
 		}
-		return c.compile(ctx, s, folder, together)
+		return m.compile(ctx, s, folder, together)
 	})
 }
 
-func (c checkout) compile(ctx context.Context, s *store, folder string, programs []program) error {
+func (m module) compile(ctx context.Context, s *store, folder string, programs []program) error {
 	if len(programs) == 0 {
 		return nil
 	}
@@ -184,12 +205,12 @@ func (c checkout) compile(ctx context.Context, s *store, folder string, programs
 	if err := errors.Join(os.Mkdir(out, 0o755), os.MkdirAll(folder, 0o755)); err != nil { //nolint:gosec // see open
 		return err
 	}
-	args := []string{"build", "-mod=readonly", "-trimpath", "-buildvcs=false", "-ldflags", ldflags(), "-o", out + string(filepath.Separator)}
+	args := []string{"build", "-mod=readonly", "-trimpath", "-buildvcs=false", "-ldflags", m.ldflags, "-o", out + string(filepath.Separator)}
 	for _, p := range programs {
 		args = append(args, p.pkg)
 	}
 	cmd := command(ctx, "go", args...)
-	cmd.Dir = c.components()
+	cmd.Dir = m.folder
 	cmd.Env = append(os.Environ(), "GOFLAGS=", "GOWORK=off", "CGO_ENABLED=0", "GOOS=linux", "GOARCH="+runtime.GOARCH, "GOTMPDIR="+temp)
 	if err := s.run("programs", cmd); err != nil {
 		return err

@@ -31,6 +31,11 @@ func TestEveryProgramForPodsIsInAnImage(t *testing.T) {
 	for _, p := range podPrograms() {
 		compiled = append(compiled, p.name)
 	}
+	for _, programs := range addonPrograms() {
+		for _, p := range programs {
+			compiled = append(compiled, p.name)
+		}
+	}
 	for _, image := range list {
 		if image.Program != nil {
 			packed = append(packed, image.Program.Name)
@@ -46,9 +51,13 @@ func TestEveryProgramForPodsIsInAnImage(t *testing.T) {
 // The tags are the versions of what is in the images.
 func TestVersionsOfImagesAreThoseThatAreBuilt(t *testing.T) {
 	list, folder := list(t)
-	text, err := os.ReadFile(filepath.Join(folder, "components", "go.mod"))
-	if err != nil {
-		t.Fatal(err)
+	var text []byte
+	for _, module := range []string{"components", "addons/google"} {
+		more, err := os.ReadFile(filepath.Join(folder, filepath.FromSlash(module), "go.mod"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		text = append(text, more...)
 	}
 	version := func(module string) string {
 		found := regexp.MustCompile(`(?m)^(?:require|\t)\s*` + regexp.QuoteMeta(module) + ` (v\S+)`).FindSubmatch(text)
@@ -60,17 +69,21 @@ func TestVersionsOfImagesAreThoseThatAreBuilt(t *testing.T) {
 	if got := version("k8s.io/kubernetes"); got != kubernetesVersion {
 		t.Errorf("Kubernetes is %s in components/go.mod and says that it is %s", got, kubernetesVersion)
 	}
-	tags := map[string]string{
-		"knative.dev/serving/":     version("knative.dev/serving"),
-		"knative.dev/net-kourier/": version("knative.dev/net-kourier"),
-		"coredns/coredns":          version("github.com/coredns/coredns"),
-		"local-path-provisioner":   version("github.com/rancher/local-path-provisioner"),
-		"mlflow/mlflow":            "v" + strings.TrimPrefix(mlflowRequirements()[0], "mlflow==") + "-full",
+	type key struct{ addon, part string }
+	tags := map[key]string{
+		{"", "knative.dev/serving/"}:         version("knative.dev/serving"),
+		{"", "knative.dev/net-kourier/"}:     version("knative.dev/net-kourier"),
+		{"", "coredns/coredns"}:              version("github.com/coredns/coredns"),
+		{"", "local-path-provisioner"}:       version("github.com/rancher/local-path-provisioner"),
+		{"", "mlflow/mlflow"}:                "v" + mlflowVersion + "-full",
+		{"mlflow-earlier", "mlflow/mlflow"}:  "v" + earlierMLflowVersion + "-full",
+		{"google", "cloud-sql-proxy"}:        strings.TrimPrefix(version("github.com/GoogleCloudPlatform/cloud-sql-proxy/v2"), "v"),
+		{"google", "fsouza/fake-gcs-server"}: strings.TrimPrefix(version("github.com/fsouza/fake-gcs-server"), "v"),
 	}
-	for part, tag := range tags {
+	for of, tag := range tags {
 		found := 0
-		for _, image := range list {
-			if strings.Contains(image.Name, part) {
+		for _, image := range images.Of(list, of.addon) {
+			if strings.Contains(image.Name, of.part) {
 				found++
 				if !strings.HasSuffix(image.Name, ":"+tag) {
 					t.Errorf("%s holds %s", image.Name, tag)
@@ -78,7 +91,54 @@ func TestVersionsOfImagesAreThoseThatAreBuilt(t *testing.T) {
 			}
 		}
 		if found == 0 {
-			t.Errorf("no image is named after %s", part)
+			t.Errorf("no image is named after %s", of.part)
+		}
+	}
+}
+
+func TestAddons(t *testing.T) {
+	list, folder := list(t)
+	src := checkout{folder: folder}
+	for _, image := range list {
+		if image.Addon != "" && !slices.Contains(Addons(), image.Addon) {
+			t.Errorf("images.yaml, %s: there is no addon %q", image.Name, image.Addon)
+		}
+	}
+	for _, name := range Addons() {
+		if len(images.Of(list, name)) == 0 {
+			t.Errorf("no image is of addon %s", name)
+		}
+		text, err := os.ReadFile(src.addonManifests(name))
+		if os.IsNotExist(err) {
+			continue
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		// All that it runs is there: its own images and those of every lab.
+		names := imageNames(append(images.Of(list, ""), images.Of(list, name)...))
+		if _, err := rewriteImages(string(text), names); err != nil {
+			t.Errorf("addon %s: %v", name, err)
+		}
+	}
+}
+
+func TestOnlyTreesThatAreNeededAreMade(t *testing.T) {
+	recipes := []tree{{name: "debian"}, {name: "python", below: "debian"}, {name: "mlflow", below: "python"}, {name: "earlier", below: "mlflow", root: "python"}, {name: "static"}}
+	for layer, want := range map[string][]string{
+		"python":  {"debian", "python"},
+		"earlier": {"debian", "earlier", "mlflow", "python"},
+		"static":  {"static"},
+	} {
+		var got []string
+		for name := range neededTrees([]images.Image{{Layers: []string{layer}}}, recipes) {
+			if name != "" {
+				got = append(got, name)
+			}
+		}
+		slices.Sort(got)
+		if !slices.Equal(got, want) {
+			t.Errorf("an image with the layer %s needs %q, want %q", layer, got, want)
 		}
 	}
 }

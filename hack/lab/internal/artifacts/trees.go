@@ -1,6 +1,7 @@
 package artifacts
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -16,21 +17,34 @@ import (
 
 // tree is a layer's recipe: a script of package images, which fills a folder.
 type tree struct {
+	name  string
+	usual time.Duration
+	// script is its file's name; "" is the tree's own.
 	script string
-	usual  time.Duration
 	// below is the tree that the script gets as its first argument, and upon which the layer lies.
 	below string
 	// part: the script fills in only what is new, else it begins with a copy of the tree below.
 	part bool
-	// args follow the folder.
+	// root is the tree that the script gets after the folder.
+	root string
+	// args follow.
 	args []string
 	// recipe is what else decides what comes of it.
 	recipe []string
 }
 
-// mlflowRequirements are what the MLflow image holds. The rest is what these ask for.
-func mlflowRequirements() []string {
-	return []string{"mlflow==3.17.2", "psycopg2-binary==2.9.13", "google-cloud-storage==3.17.1", "boto3==1.44.5", "prometheus-flask-exporter==0.23.2"}
+// The versions of MLflow that there are images of. The earlier one has an earlier schema.
+const (
+	mlflowVersion        = "3.17.2"
+	earlierMLflowVersion = "3.16.1"
+)
+
+// mlflowRequirements are what the MLflow image holds, of what the original's extras are. The rest is what these ask for.
+func mlflowRequirements(version string) []string {
+	return []string{
+		"mlflow[auth,db]==" + version, "psycopg2-binary==2.9.13", "Flask-WTF==1.3.0",
+		"google-cloud-storage==3.17.1", "boto3==1.44.5", "prometheus-flask-exporter==0.23.2",
+	}
 }
 
 // pythonRequirements are what the Python image brings along.
@@ -60,25 +74,37 @@ func (s *store) trees(ctx context.Context, list []images.Image, tools wheels) (m
 	if err := os.WriteFile(entrypoint, []byte(postgres), 0o600); err != nil {
 		return nil, err
 	}
-	uv := []string{"uv " + uvVersion}
+	uv, install := []string{"uv " + uvVersion}, []string{tools.uv, cache}
+	mlflow, earlier := mlflowRequirements(mlflowVersion), mlflowRequirements(earlierMLflowVersion)
 	recipes := []tree{
-		{script: "debian", usual: 30 * time.Second, args: []string{certificates.file}, recipe: []string{release, certificates.hash}},
-		{script: "python", usual: 10 * time.Second, below: "debian", args: append([]string{tools.uv, cache}, pythonRequirements()...), recipe: append(uv, pythonRequirements()...)},
-		{script: "mlflow", usual: 30 * time.Second, below: "python", part: true, args: append([]string{tools.uv, cache}, mlflowRequirements()...), recipe: append(uv, mlflowRequirements()...)},
-		{script: "postgres", usual: 5 * time.Second, below: "debian", args: []string{entrypoint}, recipe: []string{postgres}},
-		{script: "busybox", usual: 2 * time.Second, recipe: []string{release}},
-		{script: "static", args: []string{certificates.file}, recipe: []string{certificates.hash}},
+		{name: "debian", usual: 30 * time.Second, args: []string{certificates.file}, recipe: []string{release, certificates.hash}},
+		{name: "python", usual: 10 * time.Second, below: "debian", args: append(install, pythonRequirements()...), recipe: append(uv, pythonRequirements()...)},
+		{name: "mlflow", usual: 40 * time.Second, below: "python", part: true, root: "python", args: append(install, mlflow...), recipe: append(uv, mlflow...)},
+		{
+			name: "mlflow-earlier", usual: 30 * time.Second, script: "mlflow", below: "mlflow", root: "python",
+			args: append(install, earlier...), recipe: append(uv, earlier...),
+		},
+		{name: "postgres", usual: 5 * time.Second, below: "debian", args: []string{entrypoint}, recipe: []string{postgres}},
+		{name: "busybox", usual: 2 * time.Second, recipe: []string{release}},
+		{name: "static", args: []string{certificates.file}, recipe: []string{certificates.hash}},
 	}
+	needed := neededTrees(list, recipes)
 	made := map[string]images.Tree{}
 	for _, recipe := range recipes {
-		if made[recipe.script], err = s.tree(ctx, recipe, made[recipe.below].Folder); err != nil {
+		if !needed[recipe.name] {
+			continue
+		}
+		if made[recipe.name], err = s.tree(ctx, recipe, made[recipe.below].Folder, made[recipe.root].Folder); err != nil {
 			return nil, err
 		}
 	}
-	if made["envoy"], err = s.programTree(ctx, tools.envoy, "/usr/local/bin/envoy"); err != nil {
-		return nil, err
+	if needed["envoy"] {
+		envoy, err := s.programTree(ctx, tools.envoy, "/usr/local/bin/envoy")
+		if err != nil {
+			return nil, err
+		}
+		made["envoy"] = images.Tree{Folder: envoy.Folder, Below: made["debian"].Folder, Part: true}
 	}
-	made["envoy"] = images.Tree{Folder: made["envoy"].Folder, Below: made["debian"].Folder, Part: true}
 	for _, image := range list {
 		for _, layer := range image.Layers {
 			if _, ok := made[layer]; !ok {
@@ -89,17 +115,36 @@ func (s *store) trees(ctx context.Context, list []images.Image, tools wheels) (m
 	return made, os.RemoveAll(temp)
 }
 
-func (s *store) tree(ctx context.Context, t tree, below string) (images.Tree, error) {
-	text, err := images.Recipe(t.script + ".sh")
+// neededTrees are the layers of the images, and the trees that these are made upon.
+func neededTrees(list []images.Image, recipes []tree) map[string]bool {
+	needed := map[string]bool{}
+	for _, image := range list {
+		for _, layer := range image.Layers {
+			needed[layer] = true
+		}
+	}
+	for _, recipe := range slices.Backward(recipes) {
+		if needed[recipe.name] {
+			needed[recipe.below], needed[recipe.root] = true, true
+		}
+	}
+	return needed
+}
+
+func (s *store) tree(ctx context.Context, t tree, below, root string) (images.Tree, error) {
+	text, err := images.Recipe(cmp.Or(t.script, t.name) + ".sh")
 	if err != nil {
 		return images.Tree{}, err
+	}
+	if root != "" {
+		t.args = append([]string{root}, t.args...)
 	}
 	key := keyOf(slices.Concat([]string{text, filepath.Base(below)}, t.recipe)...)
 	st := step{usual: t.usual}
 	if t.usual > 0 {
-		st.name = fmt.Sprintf("root file system of the images: %s", t.script)
+		st.name = fmt.Sprintf("root file system of the images: %s", t.name)
 	}
-	folder, err := s.ensure(ctx, st, "tree-"+t.script, key, func(ctx context.Context, folder string) error {
+	folder, err := s.ensure(ctx, st, "tree-"+t.name, key, func(ctx context.Context, folder string) error {
 		return s.recipe(ctx, t, text, below, folder)
 	})
 	return images.Tree{Folder: folder, Below: below, Part: t.part}, err
@@ -107,7 +152,7 @@ func (s *store) tree(ctx context.Context, t tree, below string) (images.Tree, er
 
 // recipe runs a recipe's script with mount and process namespaces of its own: whatever ends it, it leaves neither.
 func (s *store) recipe(ctx context.Context, t tree, text, below, folder string) error {
-	log := "tree-" + t.script
+	log := "tree-" + t.name
 	if err := s.newLog(log); err != nil {
 		return err
 	}
@@ -119,7 +164,7 @@ func (s *store) recipe(ctx context.Context, t tree, text, below, folder string) 
 	if err != nil {
 		return err
 	}
-	script, config := filepath.Join(temp, t.script+".sh"), filepath.Join(temp, "apt.conf")
+	script, config := filepath.Join(temp, t.name+".sh"), filepath.Join(temp, "apt.conf")
 	// What else the machine does when a package is installed is not for another root.
 	hermetic := "Dir::Etc::Main \"/dev/null\";\nDir::Etc::Parts \"/dev/null\";\n" + options
 	if err := errors.Join(os.WriteFile(script, []byte(text), 0o600), os.WriteFile(config, []byte(hermetic), 0o600)); err != nil {
@@ -131,7 +176,7 @@ func (s *store) recipe(ctx context.Context, t tree, text, below, folder string) 
 	}
 	args = append(append(args, folder), t.args...)
 	env := append(os.Environ(), "TMPDIR="+temp, "LC_ALL=C.UTF-8", "DEBIAN_FRONTEND=noninteractive")
-	if t.script == "debian" {
+	if t.name == "debian" {
 		sources, err := s.sources(ctx)
 		if err != nil {
 			return err

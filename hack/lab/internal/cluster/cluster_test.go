@@ -316,7 +316,7 @@ func TestChecksSayWhatIsNotReadyAndWhy(t *testing.T) {
 	})
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	list := append([]Check{c.apiCheck(ctx), c.nodeCheck(ctx)}, c.deploymentChecks(ctx)...)
+	list := append([]Check{c.apiCheck(ctx), c.nodeCheck(ctx)}, c.deploymentChecks(ctx, systemNamespaces())...)
 	list = append(list, c.storageCheck(ctx), c.webhookCheck(ctx))
 	var got []string
 	for _, check := range list {

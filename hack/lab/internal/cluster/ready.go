@@ -32,7 +32,7 @@ func (c *client) checks(ctx context.Context, profile artifacts.Profile) []Check 
 		return []Check{c.apiCheck(ctx)}
 	}
 	list := []Check{c.apiCheck(ctx), c.nodeCheck(ctx)}
-	list = append(list, c.deploymentChecks(ctx)...)
+	list = append(list, c.deploymentChecks(ctx, systemNamespaces())...)
 	return append(list, c.storageCheck(ctx), c.webhookCheck(ctx), c.gatewayCheck(ctx))
 }
 
@@ -102,14 +102,14 @@ func (d deployment) ready() bool {
 		d.Status.UpdatedReplicas == d.Spec.Replicas && d.Status.ReadyReplicas == d.Spec.Replicas && d.Status.Replicas == d.Spec.Replicas
 }
 
-// deploymentChecks is one check for every Deployment of the lab's, and one for every namespace that has none.
-func (c *client) deploymentChecks(ctx context.Context) []Check {
+// deploymentChecks is one check for every Deployment in the namespaces, and one for every namespace that has none.
+func (c *client) deploymentChecks(ctx context.Context, namespaces []string) []Check {
 	var list struct{ Items []deployment }
 	if err := c.get(ctx, "/apis/apps/v1/deployments", &list); err != nil {
 		return []Check{failed("deployments", err)}
 	}
 	var checks []Check
-	for _, namespace := range systemNamespaces() {
+	for _, namespace := range namespaces {
 		found := false
 		for _, d := range list.Items {
 			if d.Metadata.Namespace != namespace {

@@ -33,20 +33,29 @@ func Load(ctx context.Context, registry, source, scratch string) ([]string, erro
 	}
 	var pushed []string
 	for _, n := range list {
-		target, err := Target(registry, n.name)
+		target, err := Push(ctx, registry, n.name, n.image)
 		if err != nil {
 			return pushed, err
-		}
-		ref, err := name.ParseReference(target, name.Insecure)
-		if err != nil {
-			return pushed, fmt.Errorf("name for %s in the lab's registry: %w", n.name, err)
-		}
-		if err := remote.Write(ref, n.image, remote.WithContext(ctx)); err != nil {
-			return pushed, fmt.Errorf("push %s: %w", ref, err)
 		}
 		pushed = append(pushed, target)
 	}
 	return pushed, nil
+}
+
+// Push pushes an image to the registry and returns the name under which the registry has it now.
+func Push(ctx context.Context, registry, full string, image v1.Image) (string, error) {
+	target, err := Target(registry, full)
+	if err != nil {
+		return "", err
+	}
+	ref, err := name.ParseReference(target, name.Insecure)
+	if err != nil {
+		return "", fmt.Errorf("name for %s in the lab's registry: %w", full, err)
+	}
+	if err := remote.Write(ref, image, remote.WithContext(ctx)); err != nil {
+		return "", fmt.Errorf("push %s: %w", ref, err)
+	}
+	return target, nil
 }
 
 // Target is an image's name in the lab's registry: python:3.11-slim → REGISTRY/docker.io/library/python:3.11-slim.

@@ -178,6 +178,60 @@ func TestStorageIsLinkedFromTagToBlobs(t *testing.T) {
 	}
 }
 
+func TestImageIsReadBackFromItsStorageAndTheOneBelow(t *testing.T) {
+	shared, own := t.TempDir(), t.TempDir()
+	lay(t, shared, map[string]string{"etc/passwd": "root"})
+	lay(t, own, map[string]string{"bin/tool": "program"})
+	below := NewStorage(t.TempDir())
+	if _, err := below.Put(Tree{Folder: shared}); err != nil {
+		t.Fatal(err)
+	}
+	root := t.TempDir()
+	storage := NewStorage(root).Over(below)
+	var layers []Layer
+	for _, folder := range []string{shared, own} {
+		layer, err := storage.Put(Tree{Folder: folder})
+		if err != nil {
+			t.Fatal(err)
+		}
+		layers = append(layers, layer)
+	}
+	image := Image{Name: "registry.example/team/tool:v1", Config: Config{User: "65532"}}
+	if err := storage.Tag(image, layers); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(blobFile(storage.root, layers[0].digest)); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the layer of the storage below is stored again: %v", err)
+	}
+	read, err := storage.Image(image)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if config, err := read.ConfigFile(); err != nil || config.Config.User != "65532" {
+		t.Errorf("config %+v, %v", config, err)
+	}
+	list, err := read.Layers()
+	if err != nil || len(list) != 2 {
+		t.Fatalf("%d layers, %v", len(list), err)
+	}
+	for i, layer := range list {
+		content, err := layer.Compressed()
+		if err != nil {
+			t.Fatal(err)
+		}
+		text, err := io.ReadAll(content)
+		if got := fmt.Sprintf("%x", sha256.Sum256(text)); err != nil || got != layers[i].digest.Hex {
+			t.Errorf("layer %d has the digest %s, want %s: %v", i, got, layers[i].digest, err)
+		}
+		if err := content.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	if _, err := storage.Image(Image{Name: "registry.example/team/tool:v2"}); err == nil {
+		t.Error("an image that is not there was read")
+	}
+}
+
 func TestReadRefusesWhatCannotBe(t *testing.T) {
 	for _, test := range []struct{ name, text, err string }{
 		{name: "good", text: "images: [{name: 'docker.io/library/a:1', for: x, layers: [], sources: [a]}]"},

@@ -17,6 +17,8 @@ type Image struct {
 	For     string   `json:"for"`
 	Differs string   `json:"differs,omitempty"`
 	Sources []string `json:"sources,omitempty"`
+	// Addon is the addon that it is part of; the others are in every lab.
+	Addon   string   `json:"addon,omitempty"`
 	Layers  []string `json:"layers"`
 	Program *Program `json:"program,omitempty"`
 	Config  Config   `json:"config,omitempty"`
@@ -73,4 +75,15 @@ func Read(file string) ([]Image, error) {
 		}
 	}
 	return list.Images, nil
+}
+
+// Of are the images of an addon; of "", those that are in every lab.
+func Of(list []Image, addon string) []Image {
+	var of []Image
+	for _, image := range list {
+		if image.Addon == addon {
+			of = append(of, image)
+		}
+	}
+	return of
 }

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"hash"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -20,13 +21,17 @@ import (
 // blobs lie under their digests, and repositories are folders of links to them.
 // See https://distribution.github.io/distribution/storage-drivers/ and registry/storage/paths.go there.
 type Storage struct {
-	root string
+	root  string
+	below string
 }
 
 // NewStorage is the storage in a folder.
 func NewStorage(folder string) Storage {
 	return Storage{root: filepath.Join(folder, "docker", "registry", "v2")}
 }
+
+// Over is the storage upon another one, whose blobs it does not store again.
+func (s Storage) Over(below Storage) Storage { return Storage{root: s.root, below: below.root} }
 
 // Layer is a layer that the storage holds. It is not compressed: the registry is on the machine of those who pull, and unpacking
 // would cost more than reading.
@@ -63,11 +68,38 @@ func (s Storage) put(write func(io.Writer) error) (b blob, err error) {
 		return blob{}, err
 	}
 	b = blob{digest: meter.digest(), size: meter.size}
-	folder := filepath.Join(blobs, b.digest.Hex[:2], b.digest.Hex)
-	if err := os.MkdirAll(folder, 0o755); err != nil { //nolint:gosec // public images
+	if s.below != "" {
+		if _, err := os.Stat(blobFile(s.below, b.digest)); err == nil {
+			return b, os.Remove(file.Name())
+		}
+	}
+	data := blobFile(s.root, b.digest)
+	if err := os.MkdirAll(filepath.Dir(data), 0o755); err != nil { //nolint:gosec // public images
 		return blob{}, err
 	}
-	return b, os.Rename(file.Name(), filepath.Join(folder, "data"))
+	return b, os.Rename(file.Name(), data)
+}
+
+func blobFile(root string, digest v1.Hash) string {
+	return filepath.Join(root, "blobs", digest.Algorithm, digest.Hex[:2], digest.Hex, "data")
+}
+
+// open reads a blob, from wherever it lies.
+func (s Storage) open(digest v1.Hash) (io.ReadCloser, error) {
+	file, err := os.Open(blobFile(s.root, digest))
+	if errors.Is(err, fs.ErrNotExist) && s.below != "" {
+		return os.Open(blobFile(s.below, digest))
+	}
+	return file, err
+}
+
+func (s Storage) read(digest v1.Hash) ([]byte, error) {
+	file, err := s.open(digest)
+	if err != nil {
+		return nil, err
+	}
+	text, err := io.ReadAll(file)
+	return text, errors.Join(err, file.Close())
 }
 
 // meter measures what is written to it.
