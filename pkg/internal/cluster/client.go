@@ -35,6 +35,7 @@ type Getter interface {
 type Client struct {
 	getter Getter
 	retry  retry
+	lock   lockTimes
 
 	mu   sync.Mutex
 	conn *connection
@@ -58,7 +59,9 @@ type resource struct {
 }
 
 // New makes a client that reads the kubeconfig and dials on first use.
-func New(getter Getter) *Client { return &Client{getter: getter, retry: patient()} }
+func New(getter Getter) *Client {
+	return &Client{getter: getter, retry: patient(), lock: usualLockTimes()}
+}
 
 // Namespace is the namespace of the flags or of the kubeconfig's context; explicit tells that a flag named it.
 func (c *Client) Namespace() (namespace string, explicit bool, err error) {
