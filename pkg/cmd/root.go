@@ -19,6 +19,7 @@ import (
 
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/cmd/deploy"
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/cmd/deployments"
+	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/cmd/gcp"
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/cmd/install"
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/cmd/internal/ui"
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/cmd/portforward"
@@ -96,6 +97,7 @@ cluster. deploy makes an image of a model version and a Knative Service of the i
 		wait.NewCommand(config, talk),
 		portforward.NewCommand(config, streams, talk),
 		uninstall.NewCommand(config, streams, talk),
+		gcp.NewCommand(config, streams, talk, os.Getenv, helpOrUnknown),
 	)
 	add("models",
 		deploy.NewCommand(config, streams, talk, os.Getenv),

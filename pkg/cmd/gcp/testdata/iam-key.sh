@@ -1,0 +1,30 @@
+# The APIs that the steps below and MLflow itself call.
+gcloud services enable storage.googleapis.com iam.googleapis.com sqladmin.googleapis.com --project=my-project
+# The instance is yours already. Look that it is RUNNABLE and speaks PostgreSQL, with a private address and the flag cloudsql.iam_authentication=on.
+gcloud sql instances describe mlops --project=my-project --format='yaml(connectionName,state,databaseVersion,ipAddresses,settings.ipConfiguration.pscConfig,settings.databaseFlags)'
+# The bucket of MLflow's artifacts: access by roles alone, never public.
+gcloud storage buckets create gs://mlflow-prod --project=my-project --location=europe-west1 --uniform-bucket-level-access --public-access-prevention
+# An account of Google's for MLflow's pods.
+gcloud iam service-accounts create mlflow --project=my-project --display-name=MLflow
+# An account of Google's for the Cloud SQL Auth Proxy, which alone reaches the database.
+gcloud iam service-accounts create mlflow-cloudsql-proxy --project=my-project --display-name='MLflow Cloud SQL proxy'
+# MLflow reads and writes the artifacts, and nothing else.
+gcloud storage buckets add-iam-policy-binding gs://mlflow-prod --role=roles/storage.objectUser --member=serviceAccount:mlflow@my-project.iam.gserviceaccount.com --condition=None
+# Lets the Cloud SQL Auth Proxy connect to the instances of the project.
+gcloud projects add-iam-policy-binding my-project --role=roles/cloudsql.client --member=serviceAccount:mlflow-cloudsql-proxy@my-project.iam.gserviceaccount.com --condition=None
+# Lets it log in as itself, without a password.
+gcloud projects add-iam-policy-binding my-project --role=roles/cloudsql.instanceUser --member=serviceAccount:mlflow-cloudsql-proxy@my-project.iam.gserviceaccount.com --condition=None
+# The namespace, for the Secrets below.
+kubectl -n mlflow get namespace mlflow || kubectl -n mlflow create namespace mlflow
+# A key of the account, from gcloud into a Secret without a file between. It never expires: Workload Identity needs none.
+gcloud iam service-accounts keys create - --iam-account=mlflow@my-project.iam.gserviceaccount.com --project=my-project | kubectl -n mlflow create secret generic mlflow-google-key --from-file=key.json=/dev/stdin
+# A key of the account, from gcloud into a Secret without a file between. It never expires: Workload Identity needs none.
+gcloud iam service-accounts keys create - --iam-account=mlflow-cloudsql-proxy@my-project.iam.gserviceaccount.com --project=my-project | kubectl -n mlflow create secret generic mlflow-cloudsql-proxy-key --from-file=key.json=/dev/stdin
+# The database of MLflow.
+gcloud sql databases create mlflowdb --instance=mlops --project=my-project
+# The proxy's account as a user of the database, without a password.
+gcloud sql users create mlflow-cloudsql-proxy@my-project.iam --instance=mlops --project=my-project --type=cloud_iam_service_account
+# A service account may log in, but not make tables until it is let. psql asks for the password of postgres. Where the instance has no public address, run the two statements in Cloud SQL Studio instead.
+printf '%s\n' 'GRANT CONNECT, CREATE, TEMPORARY ON DATABASE "mlflowdb" TO "mlflow-cloudsql-proxy@my-project.iam";' 'GRANT USAGE, CREATE ON SCHEMA public TO "mlflow-cloudsql-proxy@my-project.iam";' | gcloud sql connect mlops --project=my-project --database=mlflowdb --user=postgres
+# MLflow itself. Where it is installed already, this changes only what is new.
+kubectl mlflow install --overlay gcp-cloudsql --artifacts-destination gs://mlflow-prod/artifacts --cloudsql-instance my-project:europe-west1:mlops --google-key-secret mlflow-google-key --cloudsql-key-secret mlflow-cloudsql-proxy-key --private-ip --auto-iam-authn --database-user mlflow-cloudsql-proxy@my-project.iam

@@ -1,0 +1,24 @@
+# The APIs that the steps below and MLflow itself call.
+gcloud services enable storage.googleapis.com iam.googleapis.com sqladmin.googleapis.com --project=my-project
+# The instance is yours already. Look that it is RUNNABLE and speaks PostgreSQL, with a public address.
+gcloud sql instances describe mlops --project=my-project --format='yaml(connectionName,state,databaseVersion,ipAddresses,settings.ipConfiguration.pscConfig,settings.databaseFlags)'
+# The bucket of MLflow's artifacts: access by roles alone, never public.
+gcloud storage buckets create gs://mlflow-prod --project=my-project --location=europe-west1 --uniform-bucket-level-access --public-access-prevention
+# An account of Google's for MLflow's pods.
+gcloud iam service-accounts create mlflow --project=my-project --display-name=MLflow
+# MLflow reads and writes the artifacts, and nothing else.
+gcloud storage buckets add-iam-policy-binding gs://mlflow-prod --role=roles/storage.objectUser --member=serviceAccount:mlflow@my-project.iam.gserviceaccount.com --condition=None
+# Lets the Cloud SQL Auth Proxy connect to the instances of the project.
+gcloud projects add-iam-policy-binding my-project --role=roles/cloudsql.client --member=serviceAccount:mlflow@my-project.iam.gserviceaccount.com --condition=None
+# The namespace, for the Secrets below.
+kubectl -n mlflow get namespace mlflow || kubectl -n mlflow create namespace mlflow
+# A key of the account, from gcloud into a Secret without a file between. It never expires: Workload Identity needs none.
+gcloud iam service-accounts keys create - --iam-account=mlflow@my-project.iam.gserviceaccount.com --project=my-project | kubectl -n mlflow create secret generic mlflow-google-key --from-file=key.json=/dev/stdin
+# The database of MLflow.
+gcloud sql databases create mlflowdb --instance=mlops --project=my-project
+# A password that nobody sees, in the Secret that MLflow will read. Leave this out where secret/mlflow-database is there.
+openssl rand -hex 24 | tr -d '\n' | kubectl -n mlflow create secret generic mlflow-database --from-file=DB_PASSWORD=/dev/stdin
+# The user of the database. The password goes from the Secret to gcloud on its standard input, and not into gcloud's log.
+kubectl -n mlflow get secret mlflow-database -o go-template='{"--password": {{.data.DB_PASSWORD | base64decode | printf "%q"}}}' | CLOUDSDK_CORE_DISABLE_FILE_LOGGING=1 gcloud sql users create mlflow --instance=mlops --project=my-project --flags-file=-
+# MLflow itself. Where it is installed already, this changes only what is new.
+kubectl mlflow install --overlay gcp-cloudsql --artifacts-destination gs://mlflow-prod/artifacts --cloudsql-instance my-project:europe-west1:mlops --google-key-secret mlflow-google-key --cloudsql-proxy=sidecar --database-secret mlflow-database

@@ -1,0 +1,112 @@
+package trackingserver
+
+import (
+	"context"
+	"encoding/base64"
+	"fmt"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/failure"
+	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/cluster"
+	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/gcp"
+)
+
+// Google is what an install needs of Google Cloud.
+type Google = gcp.Setup
+
+// GoogleStep is one thing that has to be so there.
+type GoogleStep = gcp.Step
+
+// GoogleResult is what was done about one.
+type GoogleResult = gcp.Result
+
+const (
+	// GcloudNoLog goes before a gcloud that reads a password.
+	GcloudNoLog = gcp.NoLog
+	// GoogleProjectNumber stands in steps for a project's number that is not known: a shell's variable.
+	GoogleProjectNumber = gcp.ProjectNumber
+)
+
+// GoogleIdentities are the values of Google.Identity.
+func GoogleIdentities() []string { return gcp.Identities() }
+
+// PlanGoogle are the steps for g, which is complete. It is pure.
+func PlanGoogle(g Google) []GoogleStep { return gcp.Plan(g) }
+
+// SetUpGoogle makes so what g needs and is not so, through the gcloud on PATH. Passwords and keys go into Secrets of the
+// namespace. It returns g with all that was found out, and also where it fails what was done.
+func (c *Client) SetUpGoogle(ctx context.Context, g Google) (Google, []GoogleResult, error) {
+	complete, err := g.Complete()
+	if err != nil {
+		return g, nil, err
+	}
+	r := &gcp.Runner{Exec: gcp.Gcloud, Secrets: secretsIn{c, complete.Namespace}, Progress: c.progress, Pause: gcp.Pause}
+	if complete.NeedsNumber() {
+		if g.Number, err = r.Number(ctx, complete.ClusterProject()); err != nil {
+			return complete, nil, err
+		}
+		if complete, err = g.Complete(); err != nil {
+			return complete, nil, err
+		}
+	}
+	done, err := r.Run(ctx, gcp.Plan(complete))
+	return complete, done, err
+}
+
+// secretsIn are the Secrets of a namespace, for the setup at Google. They are the user's: uninstall does not know them, as
+// what they open stays at Google too.
+type secretsIn struct {
+	client    *Client
+	namespace string
+}
+
+func (s secretsIn) Read(ctx context.Context, at gcp.SecretKey) ([]byte, error) {
+	ref := core("Secret", s.namespace, at.Secret)
+	secret, err := s.client.get(ctx, ref)
+	if err != nil || secret == nil {
+		return nil, err
+	}
+	text, _, err := unstructured.NestedString(secret.Object, "data", at.Key)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", ref, err)
+	}
+	value, err := base64.StdEncoding.DecodeString(text)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %s: %w", ref, at.Key, err)
+	}
+	if len(value) == 0 {
+		return nil, &failure.Error{Class: failure.Refused, Reason: "SecretIncomplete", Object: ref.String(),
+			Message: "it has no " + at.Key, Hint: "add it; or delete the Secret, if nothing uses it yet"}
+	}
+	return value, nil
+}
+
+func (s secretsIn) Create(ctx context.Context, at gcp.SecretKey, value []byte, dryRun bool) error {
+	namespace := core("Namespace", "", s.namespace)
+	if live, err := s.client.get(ctx, namespace); failure.ClassOf(err) != failure.Forbidden && (err != nil || live == nil) {
+		if err != nil {
+			return err
+		}
+		obj := &unstructured.Unstructured{}
+		obj.SetGroupVersionKind(namespace.GroupVersionKind)
+		obj.SetName(s.namespace)
+		if _, err := s.client.cluster.Create(ctx, obj, false); err != nil && !apierrors.IsAlreadyExists(err) {
+			return err
+		}
+	}
+	ref := core("Secret", s.namespace, at.Secret)
+	secret := &unstructured.Unstructured{Object: map[string]any{
+		"type": "Opaque",
+		"data": map[string]any{at.Key: base64.StdEncoding.EncodeToString(value)},
+	}}
+	secret.SetGroupVersionKind(ref.GroupVersionKind)
+	secret.SetNamespace(s.namespace)
+	secret.SetName(at.Secret)
+	secret.SetLabels(map[string]string{"app.kubernetes.io/part-of": "mlflow", cluster.KeepKey: "true"})
+	_, err := s.client.cluster.Create(ctx, secret, dryRun)
+	return err
+}
+
+func (secretsIn) NewPassword() (string, error) { return newPassword() }
