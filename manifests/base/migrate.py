@@ -29,14 +29,14 @@ def reason(error):
     return " ".join(str(getattr(error, "orig", None) or type(error).__name__).split())
 
 
-def image_revisions():
+def image_revisions(folder="store/db_migrations/versions"):
     """The image's head, and all revisions that it knows.
 
     Read from the text of the scripts: importing them imports MLflow, four seconds before each start of a server.
     """
     package = importlib.util.find_spec("mlflow").submodule_search_locations[0]
     revisions, parents = set(), set()
-    for script in pathlib.Path(package, "store", "db_migrations", "versions").glob("*.py"):
+    for script in pathlib.Path(package, folder).glob("*.py"):
         values = {}
         for node in ast.parse(script.read_text(encoding="utf-8")).body:
             name = getattr(node.targets[0], "id", None) if isinstance(node, ast.Assign) else None
@@ -52,19 +52,22 @@ def image_revisions():
     return heads.pop(), revisions
 
 
-def database_revision(engine):
+def database_revision(engine, table="alembic_version"):
     """The database's revision, or None where no migration has run."""
     with engine.connect() as connection:
-        if not sa.inspect(connection).has_table("alembic_version"):
+        if not sa.inspect(connection).has_table(table):
             return None
-        return connection.execute(sa.text("SELECT version_num FROM alembic_version")).scalar()
+        return connection.execute(sa.text(f"SELECT version_num FROM {table}")).scalar()
 
 
 def wait(engine):
-    head, known = image_revisions()
+    wait_for(engine, *image_revisions())
+
+
+def wait_for(engine, head, known, **where):
     while True:
         try:
-            current = database_revision(engine)
+            current = database_revision(engine, **where)
         except sa.exc.SQLAlchemyError as error:
             say(f"waiting for the database: {reason(error)}")
         else:
@@ -93,11 +96,16 @@ def connect(engine):
         time.sleep(PAUSE)
 
 
+def lock(connection):
+    """Keeps all others out until the connection ends."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(sa.text("SELECT pg_advisory_lock(:key)"), {"key": LOCK})
+
+
 def upgrade(engine):
     head, known = image_revisions()
     with connect(engine) as guard:
-        if engine.dialect.name == "postgresql":
-            guard.execute(sa.text("SELECT pg_advisory_lock(:key)"), {"key": LOCK})
+        lock(guard)
         before = database_revision(engine)
         if before not in known | {None}:
             sys.exit(f"the schema is at {before}, which this image does not know: the database belongs to a newer MLflow")
@@ -127,15 +135,19 @@ def report(head):
         message.write_text(head, encoding="ascii")
 
 
-def main():
-    modes = {"upgrade": upgrade, "wait": wait}
+def engine_of(variable):
+    uri = os.environ.get(variable) or sys.exit(f"{variable} is not set")
+    return sa.create_engine(uri, poolclass=sa.pool.NullPool)
+
+
+def run(modes):
+    """Runs the one of the functions that the command line names."""
     if len(sys.argv) != 2 or sys.argv[1] not in modes:
-        sys.exit(f"usage: migrate.py {'|'.join(modes)}")
+        sys.exit(f"usage: {os.path.basename(sys.argv[0])} {'|'.join(modes)}")
     # The first process of a container ignores SIGTERM unless it asks for it.
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
-    uri = os.environ.get("MLFLOW_BACKEND_STORE_URI") or sys.exit("MLFLOW_BACKEND_STORE_URI is not set")
-    modes[sys.argv[1]](sa.create_engine(uri, poolclass=sa.pool.NullPool))
+    modes[sys.argv[1]](engine_of("MLFLOW_BACKEND_STORE_URI"))
 
 
 if __name__ == "__main__":
-    main()
+    run({"upgrade": upgrade, "wait": wait})

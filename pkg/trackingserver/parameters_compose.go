@@ -7,12 +7,15 @@ import (
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/render"
 )
 
+// maxIdentifier is how long names are in PostgreSQL.
+const maxIdentifier = 63
+
 // order is the one order of components. Each sees what those before it did: mlflow-pods copies the server's environment once it
 // is whole, and what goes into all pods comes after all pods.
 func order() []string {
 	return []string{
 		"postgres", "artifacts-pvc", "cloudsql-proxy", "artifacts-bucket",
-		"database-secret", "basic-auth", "ingress", "service-monitor", "service-monitor-auth", "gc", "backup", "backup-pvc", "backup-auth",
+		"database-secret", "basic-auth", "ingress", "service-monitor", "service-monitor-auth", "gc", "backup", "backup-pvc",
 		"mlflow-pods",
 		"gc-auth", "google-key", "cloudsql-key", "workload-identity", "workload-identity-cloudsql",
 		"cloudsql-sidecar", "cloudsql-sidecar-key", "network-policies",
@@ -32,7 +35,6 @@ func (p Parameters) choice() map[string]bool {
 		"gc-auth":                    gc && auth,
 		"backup":                     backup,
 		"backup-pvc":                 backup && !given(p.BackupDestination),
-		"backup-auth":                backup && auth,
 		"google-key":                 given(p.GoogleKeySecret),
 		"cloudsql-key":               given(p.CloudSQLKeySecret),
 		"cloudsql-sidecar-key":       inPods && given(p.GoogleKeySecret),
@@ -60,6 +62,11 @@ func (p Parameters) compose(t *render.Tree) error {
 		}
 	}
 	p.mirror(t)
+	if p.BasicAuth == yes && given(p.DatabaseName) {
+		if err := env("components/basic-auth/config.env", "AUTH_DB_NAME")(t, p.authDatabase()); err != nil {
+			return err
+		}
+	}
 	if destination := p.artifacts(); destination != "" {
 		if err := env("overlays/"+p.overlay()+"/config.env", "DEFAULT_ARTIFACT_ROOT")(t, destination); err != nil {
 			return err
@@ -80,6 +87,13 @@ func (p Parameters) compose(t *render.Tree) error {
 		return t.Mount(p.Kustomization)
 	}
 	return nil
+}
+
+// authDatabase is named after a database of another name than the usual one: two installations may share a Cloud SQL instance,
+// and are not to share their users.
+func (p Parameters) authDatabase() string {
+	const end = "_auth"
+	return p.DatabaseName[:min(len(p.DatabaseName), maxIdentifier-len(end))] + end
 }
 
 // mirror takes images that are not named one by one from the mirror.

@@ -69,27 +69,53 @@ func stream(t *testing.T, objs []*unstructured.Unstructured) []byte {
 	return bytes.Join(texts, []byte("---\n"))
 }
 
-// Golden files hold whole renders: a change of the manifests is seen as what it does. Write them with -update.
-func TestRenderIsAsInTheGoldenFiles(t *testing.T) {
-	for name, p := range map[string]Parameters{
+// goldens are the installs whose renders are kept: all overlays, and every parameter in at least one of them.
+func goldens() map[string]Parameters {
+	const bucket, instance = "gs://team-mlflow/artifacts", "team-ml:europe-west1:mlflow"
+	return map[string]Parameters{
 		"local":        {},
-		"gcp":          {Overlay: "gcp", ArtifactsDestination: "gs://team-mlflow/artifacts"},
-		"gcp-cloudsql": {Overlay: "gcp-cloudsql", ArtifactsDestination: "gs://team-mlflow", CloudSQLInstance: "team-ml:europe-west1:mlflow"},
+		"gcp":          {Overlay: "gcp", ArtifactsDestination: bucket},
+		"gcp-cloudsql": {Overlay: "gcp-cloudsql", ArtifactsDestination: "gs://team-mlflow", CloudSQLInstance: instance},
 		"gcp-cloudsql-sidecar": {
 			Overlay: "gcp-cloudsql", DefaultArtifactRoot: "gs://team-mlflow", CloudSQLInstance: "example.com:team-ml:europe-west1:mlflow", CloudSQLProxy: "sidecar",
 			PrivateIP: "true", AutoIAMAuthn: "true", DatabaseUser: "mlflow@team-ml.iam", DatabaseName: "tracking", GoogleServiceAccount: "mlflow@team-ml.iam.gserviceaccount.com",
 		},
+		"gcp-cloudsql-sidecar-all": {
+			Overlay: "gcp-cloudsql", ArtifactsDestination: bucket, CloudSQLInstance: instance, CloudSQLProxy: "sidecar", DatabaseName: "tracking",
+			GoogleKeySecret: "mlflow-google-key", BasicAuth: "true", NetworkPolicies: "true", GCSchedule: "@weekly", GCOlderThan: "1d12h",
+			BackupSchedule: "30 1 * * *", BackupDestination: "gs://team-mlflow/backups", BackupKeep: "14",
+		},
 		"gcp-cloudsql-identities": {
-			Overlay: "gcp-cloudsql", ArtifactsDestination: "gs://team-mlflow", CloudSQLInstance: "team-ml:europe-west1:mlflow", PSC: "true",
+			Overlay: "gcp-cloudsql", ArtifactsDestination: "gs://team-mlflow", CloudSQLInstance: instance, PSC: "true",
 			GoogleServiceAccount: "mlflow@team-ml.iam.gserviceaccount.com", CloudSQLServiceAccount: "mlflow-cloudsql@team-ml.iam.gserviceaccount.com",
 			ImageRegistry: "registry.example.com/mirror", ImagePullSecret: "mirror", CloudSQLProxyImage: "registry.example.com/proxy:2",
 			AllowedHosts: "mlflow.corp,mlflow.corp:*", CORSAllowedOrigins: "https://mlflow.corp", Requests: "cpu=1", Limits: "cpu=2,memory=4Gi",
 		},
+		"gcp-cloudsql-keys": {
+			Overlay: "gcp-cloudsql", ArtifactsDestination: bucket, CloudSQLInstance: instance, GoogleKeySecret: "team-key", CloudSQLKeySecret: "proxy-key",
+			DatabaseSecret: "team-database", BackupSchedule: "manual", BackupDestination: "gs://team-mlflow/backups", NetworkPolicies: "true",
+		},
+		"gcp-all": {
+			Overlay: "gcp", ArtifactsDestination: bucket, GoogleKeySecret: "mlflow-google-key", DatabaseSecret: "team-database", PostgresImage: "registry.example.com/postgres:17.6",
+			BasicAuth: "true", ServiceMonitor: "true", GCSchedule: "0 3 * * 0", BackupSchedule: "0 2 * * *", BackupStorage: "100Gi", StorageClass: "premium-rwo",
+			ImageRegistry: "registry.example.com/mirror", ImagePullSecret: "mirror", NetworkPolicies: "true", DatabaseStorage: "50Gi",
+		},
+		"local-basic-auth": {BasicAuth: "true"},
+		"local-ingress":    {IngressHost: "mlflow.example.com", IngressClass: "nginx", IngressTLSSecret: "mlflow-tls", CORSAllowedOrigins: "https://ui.example.com"},
+		"local-metrics":    {ServiceMonitor: "true"},
+		"local-gc":         {GCSchedule: "0 3 * * 0"},
+		"local-backup":     {BackupSchedule: "0 2 * * *"},
+		"local-closed":     {NetworkPolicies: "true"},
 		"local-all-parameters": {
 			Overlay: "local", Namespace: "ml-prod", Image: "registry.example.com:5000/mlflow@sha256:" + strings.Repeat("0123456789abcdef", 4),
 			StorageClass: "premium-rwo", DatabaseStorage: "50Gi", ArtifactsStorage: "1Ti",
 		},
-	} {
+	}
+}
+
+// Golden files hold whole renders: a change of the manifests is seen as what it does. Write them with -update.
+func TestRenderIsAsInTheGoldenFiles(t *testing.T) {
+	for name, p := range goldens() {
 		t.Run(name, func(t *testing.T) {
 			golden, got := filepath.Join("testdata", name+".yaml"), stream(t, renderAll(t, p))
 			if updating() {
@@ -144,12 +170,16 @@ func TestKubectlRendersTheSame(t *testing.T) {
 	}
 }
 
-// pods are the pod templates of a render, by the object that has them.
-func pods(t *testing.T, objs []*unstructured.Unstructured) map[string]corev1.PodTemplateSpec {
+// templates are the pod templates of a render, by their component.
+func templates(t *testing.T, objs []*unstructured.Unstructured) map[string]corev1.PodTemplateSpec {
 	t.Helper()
 	found := map[string]corev1.PodTemplateSpec{}
 	for _, obj := range objs {
-		template, ok, err := unstructured.NestedMap(obj.Object, "spec", "template")
+		path := []string{"spec", "template"}
+		if obj.GetKind() == "CronJob" {
+			path = []string{"spec", "jobTemplate", "spec", "template"}
+		}
+		template, ok, err := unstructured.NestedMap(obj.Object, path...)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -158,10 +188,17 @@ func pods(t *testing.T, objs []*unstructured.Unstructured) map[string]corev1.Pod
 		}
 		var pod corev1.PodTemplateSpec
 		if err := runtime.DefaultUnstructuredConverter.FromUnstructuredWithValidation(template, &pod, true); err != nil {
-			t.Fatal(err)
+			t.Fatalf("%s %s: %v", obj.GetKind(), obj.GetName(), err)
 		}
-		found[stageOf(obj)] = pod
+		found[obj.GetLabels()[component]] = pod
 	}
+	return found
+}
+
+// pods are the pod templates of the overlay local.
+func pods(t *testing.T, objs []*unstructured.Unstructured) map[string]corev1.PodTemplateSpec {
+	t.Helper()
+	found := templates(t, objs)
 	if len(found) != 3 {
 		t.Fatalf("%d workloads, want database, migration and server", len(found))
 	}
@@ -169,40 +206,60 @@ func pods(t *testing.T, objs []*unstructured.Unstructured) map[string]corev1.Pod
 }
 
 func TestEveryPodIsHardened(t *testing.T) {
-	for stage, pod := range pods(t, renderAll(t, Parameters{})) {
-		spec := pod.Spec
-		if spec.EnableServiceLinks == nil || *spec.EnableServiceLinks || spec.AutomountServiceAccountToken == nil || *spec.AutomountServiceAccountToken {
-			t.Errorf("%s: service links or the token of its ServiceAccount are on", stage)
+	for name, p := range goldens() {
+		t.Run(name, func(t *testing.T) {
+			for component, pod := range templates(t, renderAll(t, p)) {
+				hardened(t, component, pod)
+			}
+		})
+	}
+}
+
+func hardened(t *testing.T, name string, pod corev1.PodTemplateSpec) {
+	t.Helper()
+	spec := pod.Spec
+	if spec.EnableServiceLinks == nil || *spec.EnableServiceLinks || spec.AutomountServiceAccountToken == nil || *spec.AutomountServiceAccountToken {
+		t.Errorf("%s: service links or the token of its ServiceAccount are on", name)
+	}
+	if s := spec.SecurityContext; s == nil || !*s.RunAsNonRoot || *s.RunAsUser == 0 || s.SeccompProfile.Type != corev1.SeccompProfileTypeRuntimeDefault {
+		t.Errorf("%s: its security context is %v", name, s)
+	}
+	for _, container := range append(spec.InitContainers, spec.Containers...) {
+		s := container.SecurityContext
+		if s == nil || *s.AllowPrivilegeEscalation || !*s.ReadOnlyRootFilesystem || !slices.Equal(s.Capabilities.Drop, []corev1.Capability{"ALL"}) {
+			t.Errorf("%s, container %s: its security context is %v", name, container.Name, s)
 		}
-		s := spec.SecurityContext
-		if s == nil || !*s.RunAsNonRoot || *s.RunAsUser == 0 || s.SeccompProfile.Type != corev1.SeccompProfileTypeRuntimeDefault {
-			t.Errorf("%s: its security context is %v", stage, s)
+		if container.Resources.Requests.Memory().IsZero() || container.Resources.Limits.Memory().IsZero() || container.Resources.Requests.Cpu().IsZero() {
+			t.Errorf("%s, container %s: its resources are %v", name, container.Name, container.Resources)
 		}
-		for _, container := range append(spec.InitContainers, spec.Containers...) {
-			s := container.SecurityContext
-			if s == nil || *s.AllowPrivilegeEscalation || !*s.ReadOnlyRootFilesystem || !slices.Equal(s.Capabilities.Drop, []corev1.Capability{"ALL"}) {
-				t.Errorf("%s, container %s: its security context is %v", stage, container.Name, s)
+		for _, word := range slices.Concat(container.Command, container.Args) {
+			if strings.Contains(word, "PASSWORD") || strings.Contains(word, "_URI") {
+				t.Errorf("%s, container %s: %q would put the password where `ps` shows it", name, container.Name, word)
 			}
-			if container.Resources.Requests.Memory().IsZero() || container.Resources.Limits.Memory().IsZero() || container.Resources.Requests.Cpu().IsZero() {
-				t.Errorf("%s, container %s: its resources are %v", stage, container.Name, container.Resources)
+		}
+		defined := map[string]bool{}
+		for _, variable := range container.Env {
+			if strings.Contains(variable.Value, "$(DB_PASSWORD)") && !defined["DB_PASSWORD"] {
+				t.Errorf("%s, container %s: %s is made of a variable that comes after it", name, container.Name, variable.Name)
 			}
-			for _, word := range slices.Concat(container.Command, container.Args) {
-				if strings.Contains(word, "PASSWORD") || strings.Contains(word, "_URI") {
-					t.Errorf("%s, container %s: %q would put the password where `ps` shows it", stage, container.Name, word)
-				}
-			}
+			defined[variable.Name] = true
 		}
 	}
 }
 
-// The guide waits for pods by these labels: only those that serve may bear them.
-func TestOnlyServingPodsBearTheGuidesLabels(t *testing.T) {
-	apps := map[string]string{}
-	for stage, pod := range pods(t, renderAll(t, Parameters{})) {
-		apps[stage] = pod.Labels["app"]
-	}
-	if diff := cmp.Diff(map[string]string{database: "postgres", migration: "", server: "mlflow"}, apps); diff != "" {
-		t.Error(diff)
+// What a pod of the server has of the network, and of the guide's labels, is decided by labels: these must not be on others.
+func TestLabelsOfPods(t *testing.T) {
+	for name, p := range goldens() {
+		for component, pod := range templates(t, renderAll(t, p)) {
+			app := map[string]string{database: "postgres", server: "mlflow"}[component]
+			if component == database && strings.HasPrefix(name, CloudSQLOverlay) {
+				app = ""
+			}
+			client := map[bool]string{true: "true"}[component != database]
+			if pod.Labels["app"] != app || pod.Labels["app.kubernetes.io/part-of"] != "mlflow" || pod.Labels["app.kubernetes.io/component"] != component || pod.Labels["mlflow.kubectl/database-client"] != client {
+				t.Errorf("%s, %s: labels are %v", name, component, pod.Labels)
+			}
+		}
 	}
 }
 
