@@ -55,10 +55,9 @@ func (s *stage) scene(t *testing.T) *scene {
 	t.Helper()
 	proxy := kit.NewProxy(t, s.kubeconfig)
 	proxy.Kubelet = &kit.Kubelet{Forward: func(_, _ string, data httpstream.Stream) error { return kit.TCP(s.mlflow.Address, data) }}
-	return &scene{
-		stage: s, t: t, proxy: proxy, config: proxy.Kubeconfig(""),
-		namespace: s.prefix + strconv.FormatInt(s.scenes.Add(1), 10),
-	}
+	namespace := s.prefix + strconv.FormatInt(s.scenes.Add(1), 10)
+	t.Cleanup(func() { s.controller.End(t, namespace) })
+	return &scene{stage: s, t: t, namespace: namespace, proxy: proxy, config: proxy.Kubeconfig("")}
 }
 
 // call is the program, running.
@@ -75,7 +74,7 @@ func (s *scene) start(args ...string) *call {
 	ctx, cancel := context.WithTimeout(s.t.Context(), patience)
 	s.t.Cleanup(cancel)
 	args = append(args, "--namespace", s.namespace, "--kubeconfig", s.config)
-	if args[0] == "install" {
+	if args[0] == "install" && !slices.Contains(args, "--storage-class") {
 		args = append(args, "--storage-class", s.controller.StorageClass)
 	}
 	c := &call{t: s.t, cmd: exec.CommandContext(ctx, "kubectl-mlflow", args...), ended: make(chan struct{})}

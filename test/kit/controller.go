@@ -238,7 +238,8 @@ func (c *Controller) reconcile(ctx context.Context, namespace string) error {
 	} else {
 		errs = append(errs, c.account(ctx, namespace))
 	}
-	errs = append(errs, c.volumes(ctx, namespace))
+	bound, err := c.volumes(ctx, namespace)
+	errs = append(errs, err)
 	owners := map[string]*workload{}
 	for _, r := range []schema.GroupVersionResource{apps("statefulsets"), apps("deployments"), batch("jobs")} {
 		for _, obj := range c.list(r, namespace) {
@@ -249,7 +250,7 @@ func (c *Controller) reconcile(ctx context.Context, namespace string) error {
 			owners[string(obj.GetUID())] = w
 		}
 	}
-	errs = append(errs, c.pods(ctx, namespace, owners))
+	errs = append(errs, c.pods(ctx, namespace, owners, bound))
 	if !ending {
 		for _, w := range owners {
 			errs = append(errs, c.run(ctx, w))
@@ -290,32 +291,10 @@ func (c *Controller) empty(ctx context.Context, ns *unstructured.Unstructured) e
 	if done {
 		return nil
 	}
-	now := int64(0)
-	for _, r := range []schema.GroupVersionResource{
-		core("services"), core("configmaps"), core("secrets"), core("serviceaccounts"), core("resourcequotas"), core("limitranges"),
-		core("events"), batch("cronjobs"),
-		{Group: "networking.k8s.io", Version: "v1", Resource: "networkpolicies"},
-		{Group: "networking.k8s.io", Version: "v1", Resource: "ingresses"},
-		{Group: "rbac.authorization.k8s.io", Version: "v1", Resource: "roles"},
-		{Group: "rbac.authorization.k8s.io", Version: "v1", Resource: "rolebindings"},
-		{Group: "coordination.k8s.io", Version: "v1", Resource: "leases"},
-		apps("statefulsets"), apps("deployments"), batch("jobs"), core("pods"), core("persistentvolumeclaims"),
-	} {
-		at := c.client.Resource(r).Namespace(ns.GetName())
-		if r.Resource == "services" { // which cannot be deleted as a collection by old servers, and are few
-			list, err := at.List(ctx, metav1.ListOptions{})
-			if err != nil {
-				return err
-			}
-			for _, s := range list.Items {
-				if err := at.Delete(ctx, s.GetName(), metav1.DeleteOptions{}); ignore(err, apierrors.IsNotFound) != nil {
-					return err
-				}
-			}
-			continue
-		}
-		background := metav1.DeletePropagationBackground
-		err := at.DeleteCollection(ctx, metav1.DeleteOptions{GracePeriodSeconds: &now, PropagationPolicy: &background}, metav1.ListOptions{})
+	now, background := int64(0), metav1.DeletePropagationBackground
+	options := metav1.DeleteOptions{GracePeriodSeconds: &now, PropagationPolicy: &background}
+	for _, r := range content() {
+		err := c.client.Resource(r).Namespace(ns.GetName()).DeleteCollection(ctx, options, metav1.ListOptions{})
 		if err != nil {
 			return err
 		}
@@ -324,6 +303,19 @@ func (c *Controller) empty(ctx context.Context, ns *unstructured.Unstructured) e
 	c.emptied[ns.GetUID()] = true
 	c.mu.Unlock()
 	return nil
+}
+
+// content is what a namespace of the tests may hold.
+func content() []schema.GroupVersionResource {
+	return []schema.GroupVersionResource{
+		core("services"), core("configmaps"), core("secrets"), core("serviceaccounts"), core("resourcequotas"), core("limitranges"),
+		core("events"), batch("cronjobs"), leaseResource(),
+		{Group: "networking.k8s.io", Version: "v1", Resource: "networkpolicies"},
+		{Group: "networking.k8s.io", Version: "v1", Resource: "ingresses"},
+		{Group: "rbac.authorization.k8s.io", Version: "v1", Resource: "roles"},
+		{Group: "rbac.authorization.k8s.io", Version: "v1", Resource: "rolebindings"},
+		apps("statefulsets"), apps("deployments"), batch("jobs"), core("pods"), core("persistentvolumeclaims"),
+	}
 }
 
 // finalize lets a namespace go when nothing that is watched is in it any more.
@@ -343,9 +335,18 @@ func (c *Controller) finalize(ctx context.Context, ns *unstructured.Unstructured
 	return ignore(err, apierrors.IsNotFound, apierrors.IsConflict)
 }
 
+// End has a namespace deleted, and does not wait for it.
+func (c *Controller) End(t testing.TB, namespace string) {
+	t.Helper()
+	err := c.client.Resource(core("namespaces")).Delete(context.WithoutCancel(t.Context()), namespace, metav1.DeleteOptions{})
+	if ignore(err, apierrors.IsNotFound, apierrors.IsConflict) != nil {
+		t.Error(err)
+	}
+}
+
 // clear takes away what the tests left.
 func (c *Controller) clear(t testing.TB) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), 3*time.Minute)
 	defer cancel()
 	at := c.client.Resource(core("namespaces"))
 	for {

@@ -69,32 +69,45 @@ func readWorkload(r schema.GroupVersionResource, obj *unstructured.Unstructured)
 	return w, nil
 }
 
-// volumes binds claims, and lets those go that no pod uses.
-func (c *Controller) volumes(ctx context.Context, namespace string) error {
+// volumes binds claims, and lets those go that no pod uses. It returns the names of those that are bound.
+func (c *Controller) volumes(ctx context.Context, namespace string) (bound map[string]bool, err error) {
 	used := map[string]bool{}
 	for _, obj := range c.list(core("pods"), namespace) {
 		var pod corev1.Pod
 		if err := runtime.DefaultUnstructuredConverter.FromUnstructured(obj.Object, &pod); err != nil {
-			return err
+			return nil, err
 		}
-		for _, v := range pod.Spec.Volumes {
-			if v.PersistentVolumeClaim != nil {
-				used[v.PersistentVolumeClaim.ClaimName] = true
-			}
+		for _, name := range claimsOf(&pod) {
+			used[name] = true
 		}
 	}
+	bound = map[string]bool{}
 	var errs []error
 	for _, obj := range c.list(core("persistentvolumeclaims"), namespace) {
+		phase, _, err := unstructured.NestedString(obj.Object, "status", "phase")
+		if err != nil {
+			return nil, err
+		}
+		bound[obj.GetName()] = phase == string(corev1.ClaimBound)
 		switch {
-		case obj.GetDeletionTimestamp() != nil:
-			if !used[obj.GetName()] {
-				errs = append(errs, c.dropFinalizer(ctx, core("persistentvolumeclaims"), obj, "kubernetes.io/pvc-protection"))
-			}
-		default:
+		case obj.GetDeletionTimestamp() == nil:
 			errs = append(errs, c.bind(ctx, obj))
+		case !used[obj.GetName()]:
+			errs = append(errs, c.dropFinalizer(ctx, core("persistentvolumeclaims"), obj, "kubernetes.io/pvc-protection"))
 		}
 	}
-	return errors.Join(errs...)
+	return bound, errors.Join(errs...)
+}
+
+// claimsOf names the claims that a pod waits for.
+func claimsOf(pod *corev1.Pod) []string {
+	var names []string
+	for _, v := range pod.Spec.Volumes {
+		if v.PersistentVolumeClaim != nil {
+			names = append(names, v.PersistentVolumeClaim.ClaimName)
+		}
+	}
+	return names
 }
 
 func (c *Controller) bind(ctx context.Context, obj *unstructured.Unstructured) error {
@@ -133,7 +146,7 @@ func (c *Controller) dropFinalizer(ctx context.Context, r schema.GroupVersionRes
 
 // pods is the kubelet and the garbage collector: it gives each pod to its owner, ends the pods that are to end and those whose
 // owners are gone, and lets the others live.
-func (c *Controller) pods(ctx context.Context, namespace string, owners map[string]*workload) error {
+func (c *Controller) pods(ctx context.Context, namespace string, owners map[string]*workload, bound map[string]bool) error {
 	life, head := c.ways()
 	var errs []error
 	for _, obj := range c.list(core("pods"), namespace) {
@@ -154,8 +167,11 @@ func (c *Controller) pods(ctx context.Context, namespace string, owners map[stri
 			errs = append(errs, c.kill(ctx, pod))
 		case pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed:
 		default:
-			ends := owner != nil && owner.job != nil
-			errs = append(errs, c.status(ctx, core("pods"), obj, podStatus(pod, life(pod), ends, head)))
+			want := podStatus(pod, life(pod), owner != nil && owner.job != nil, head)
+			if slices.ContainsFunc(claimsOf(pod), func(name string) bool { return !bound[name] }) {
+				want = unschedulable("0/1 nodes are available: pod has unbound immediate PersistentVolumeClaims.")
+			}
+			errs = append(errs, c.status(ctx, core("pods"), obj, want))
 		}
 	}
 	return errors.Join(errs...)
@@ -168,6 +184,12 @@ func (c *Controller) kill(ctx context.Context, pod *corev1.Pod) error {
 		GracePeriodSeconds: &now, Preconditions: &metav1.Preconditions{UID: &pod.UID},
 	})
 	return ignore(err, apierrors.IsNotFound, apierrors.IsConflict)
+}
+
+func unschedulable(why string) *corev1.PodStatus {
+	return &corev1.PodStatus{Phase: corev1.PodPending, Conditions: []corev1.PodCondition{
+		{Type: corev1.PodScheduled, Status: corev1.ConditionFalse, Reason: corev1.PodReasonUnschedulable, Message: why},
+	}}
 }
 
 // podStatus is what a kubelet says of a pod. ends is one whose work has an end.

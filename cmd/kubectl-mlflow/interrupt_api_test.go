@@ -1,0 +1,134 @@
+//go:build api
+
+package main
+
+import (
+	"fmt"
+	"os"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"github.com/kubectl-mlflow/kubectl-mlflow/test/kit"
+)
+
+// interrupted sends the signal, and wants the program to end in time, to say how to go on, and to leave no lock.
+func (s *scene) interrupted(c *call, signal os.Signal, resume string) {
+	s.t.Helper()
+	began := time.Now()
+	if err := c.cmd.Process.Signal(signal); err != nil {
+		s.t.Fatalf("it had ended: %v\n%s", err, c.stderr.String())
+	}
+	<-c.ended
+	if took := time.Since(began); took > time.Second {
+		s.t.Errorf("it took %s to end, want a second at most", took)
+	}
+	if code := c.code(); code != 130 {
+		s.t.Errorf("exit code %d, want 130\n%s", code, c.stderr.String())
+	}
+	if want := "to go on: kubectl mlflow " + resume; !strings.Contains(c.stderr.String(), want) {
+		s.t.Errorf("it says\n%s\nwant %q", c.stderr.String(), want)
+	}
+	if strings.Contains(c.stderr.String(), "error:") {
+		s.t.Errorf("it says more than it should:\n%s", c.stderr.String())
+	}
+	if held := s.controller.Held(s.t, s.namespace); held != "" {
+		s.t.Errorf("at the end %s", held)
+	}
+}
+
+// TestRealInterruptedWhileWaiting stops install in each of its waits, and the next install is green.
+func TestRealInterruptedWhileWaiting(t *testing.T) {
+	stage := newStage(t)
+	for _, component := range []string{"database", "migration", "server"} {
+		t.Run(component, func(t *testing.T) {
+			s := stage.scene(t)
+			waits := make(chan struct{}, 1)
+			stage.controller.Live(func(p *corev1.Pod) kit.Life {
+				if p.Namespace == s.namespace && p.Labels["app.kubernetes.io/component"] == component {
+					select {
+					case waits <- struct{}{}:
+					default:
+					}
+					return kit.Life{State: kit.Waits}
+				}
+				return kit.Life{State: kit.Runs}
+			})
+			defer stage.controller.Live(nil)
+			c := s.start("install")
+			select {
+			case <-waits:
+			case <-c.ended:
+				t.Fatalf("it did not wait\n%s", c.stderr.String())
+			}
+			s.interrupted(c, os.Interrupt, "install")
+			stage.controller.Live(nil)
+			s.run(0, "install")
+		})
+	}
+}
+
+// TestRealInterruptedAtEveryWrite stops install and uninstall while the API server takes its time over a write.
+func TestRealInterruptedAtEveryWrite(t *testing.T) {
+	stage := newStage(t)
+	for _, verb := range []string{"install", "uninstall"} {
+		t.Run(verb, func(t *testing.T) {
+			whole := stage.scene(t)
+			if verb == "uninstall" {
+				whole.run(0, "install")
+			}
+			first := len(whole.proxy.Writes())
+			whole.run(0, verb)
+			want := stage.controller.Portrait(t, whole.namespace)
+			for n := 1; n <= len(whole.proxy.Writes())-first; n += 3 {
+				t.Run(fmt.Sprint(n), func(t *testing.T) {
+					t.Parallel()
+					s := stage.scene(t)
+					if verb == "uninstall" {
+						s.run(0, "install")
+					}
+					first := len(s.proxy.Writes())
+					stuck, free := make(chan struct{}), make(chan struct{})
+					s.proxy.OnWrite(func(m kit.Moment, w kit.Write) bool {
+						if m == kit.Before && w.N == first+n {
+							close(stuck)
+							<-free
+						}
+						return true
+					})
+					c := s.start(verb)
+					select {
+					case <-stuck:
+					case <-c.ended:
+						t.Fatalf("it ended with %d before its write %d", c.code(), n)
+					}
+					s.interrupted(c, syscall.SIGTERM, verb)
+					s.proxy.OnWrite(nil)
+					close(free)
+					before := stage.controller.Portrait(t, s.namespace)
+					s.run(0, verb)
+					s.same(want, before)
+				})
+			}
+		})
+	}
+}
+
+// TestRealInterruptedUninstall stops uninstall while a pod does not go.
+func TestRealInterruptedUninstall(t *testing.T) {
+	s := newStage(t).scene(t)
+	s.run(0, "install")
+	hold := func(finalizers string) {
+		s.controller.Edit(t, s.namespace, "pods", "postgres-0", `{"metadata":{"finalizers":`+finalizers+`}}`)
+	}
+	hold(`["kit.example.com/stays"]`)
+	c := s.start("uninstall")
+	s.controller.Await(t, s.namespace, "pods", "postgres-0", func(pod *unstructured.Unstructured) bool { return pod.GetDeletionTimestamp() != nil })
+	s.interrupted(c, os.Interrupt, "uninstall")
+	hold("null")
+	s.run(0, "uninstall")
+}

@@ -1,0 +1,98 @@
+//go:build api
+
+package main
+
+import (
+	"fmt"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/kubectl-mlflow/kubectl-mlflow/test/kit"
+)
+
+// kill runs the program and ends it with SIGKILL at a moment of its n-th write.
+func (s *scene) kill(n int, moment kit.Moment, args ...string) {
+	s.t.Helper()
+	running := make(chan *call, 1)
+	first := len(s.proxy.Writes())
+	s.proxy.OnWrite(func(m kit.Moment, w kit.Write) bool {
+		if m != moment || w.N != first+n {
+			return true
+		}
+		c := <-running
+		_ = c.cmd.Process.Signal(syscall.SIGKILL)
+		<-c.ended
+		return false
+	})
+	defer s.proxy.OnWrite(nil)
+	c := s.start(args...)
+	running <- c
+	if code := c.code(); code != -1 {
+		s.t.Fatalf("%s ended with exit code %d before its write %d\n%s", strings.Join(args, " "), code, n, c.stderr.String())
+	}
+}
+
+// same wants the scene's namespace to look as it does elsewhere, and what must never be made anew to be what it was.
+func (s *scene) same(want, before kit.Portrait) {
+	s.t.Helper()
+	got := s.controller.Portrait(s.t, s.namespace)
+	if diff := cmp.Diff(want.Objects, got.Objects); diff != "" {
+		s.t.Errorf("the namespace differs from that of a run without accidents (-want +got):\n%s", diff)
+	}
+	for key, value := range before.Secrets {
+		if got.Secrets[key] != value {
+			s.t.Errorf("the Secret's %s is not what it was", key)
+		}
+	}
+	for name, uid := range before.UIDs {
+		if strings.HasPrefix(name, "persistentvolumeclaims/") && got.UIDs[name] != uid {
+			s.t.Errorf("%s is another one", name)
+		}
+	}
+	if held := s.controller.Held(s.t, s.namespace); held != "" {
+		s.t.Errorf("at the end %s", held)
+	}
+}
+
+// TestRealKilledAtEveryWrite kills the verbs before and after each of their writes, as often as they have any. The same command
+// again has to arrive where a run without accidents does, with the same passwords and the same volumes.
+func TestRealKilledAtEveryWrite(t *testing.T) {
+	stage := newStage(t)
+	for _, verb := range []struct {
+		name  string
+		ready func(*scene) // makes what the verb works on
+		args  []string
+	}{
+		{"install", func(*scene) {}, []string{"install"}},
+		{"uninstall", func(s *scene) { s.run(0, "install") }, []string{"uninstall"}},
+	} {
+		t.Run(verb.name, func(t *testing.T) {
+			whole := stage.scene(t)
+			verb.ready(whole)
+			first := len(whole.proxy.Writes())
+			whole.run(0, verb.args...)
+			writes := whole.proxy.Writes()[first:]
+			want := stage.controller.Portrait(t, whole.namespace)
+			if len(writes) < 5 {
+				t.Fatalf("%v writes %d times", verb.args, len(writes))
+			}
+			for i, w := range writes {
+				for _, moment := range []kit.Moment{kit.Before, kit.After} {
+					path := strings.ReplaceAll(w.Path, whole.namespace, "NAMESPACE")
+					t.Run(fmt.Sprintf("%s %d %s %s", moment, i+1, w.Method, path[strings.LastIndex(path, "/")+1:]), func(t *testing.T) {
+						t.Parallel()
+						s := stage.scene(t)
+						verb.ready(s)
+						s.kill(i+1, moment, verb.args...)
+						before := stage.controller.Portrait(t, s.namespace)
+						s.run(0, verb.args...)
+						s.same(want, before)
+					})
+				}
+			}
+		})
+	}
+}
