@@ -18,6 +18,8 @@ type Addon struct {
 	Images []images.Image
 	// Storage holds the images.
 	Storage images.Storage
+	// Key changes whenever the images do.
+	Key string
 	// Manifests are to be applied. Empty where the addon is images alone.
 	Manifests []byte
 }
@@ -91,7 +93,7 @@ func ensureAddon(ctx context.Context, s *store, src checkout, name string, below
 	if err != nil {
 		return Addon{}, err
 	}
-	a := Addon{Images: list, Storage: images.NewStorage(folder).Over(images.NewStorage(below.Registry))}
+	a := Addon{Images: list, Key: filepath.Base(folder), Storage: images.NewStorage(folder).Over(images.NewStorage(below.Registry))}
 	a.Manifests, err = os.ReadFile(src.addonManifests(name))
 	if errors.Is(err, os.ErrNotExist) {
 		err = nil

@@ -45,6 +45,12 @@ func (u Upper) Addon(ctx context.Context, name string) error {
 	if err != nil {
 		return fmt.Errorf("manifests of addon %s: %w", name, err)
 	}
+	for _, o := range objects {
+		if o.kind() == "Deployment" {
+			// Their pods are made anew when what is in the images has changed, though their names have not.
+			o.field("spec", "template", "metadata", "annotations")["lab/addon"] = addon.Key
+		}
+	}
 	c, err := u.client(env.Server, env.Bin)
 	if err != nil {
 		return err

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"log/slog"
@@ -10,18 +11,27 @@ import (
 )
 
 // ServeHTTP answers what the proxy asks of https://sqladmin.googleapis.com: projects.instances.connectSettings and generateEphemeralCert.
+// It also gives tokens for keys.
 func (i *instance) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.URL.Path == "/healthz" {
 		return
 	}
 	status, answer := i.answer(r)
-	slog.Info("request", "method", r.Method, "path", r.URL.Path, "status", status)
+	log := slog.With("method", r.Method, "path", r.URL.Path, "status", status)
+	if status == http.StatusOK {
+		log.Info("answered")
+	} else {
+		log.Warn("refused", "why", answer)
+	}
 	w.Header().Set("Content-Type", "application/json; charset=UTF-8")
 	w.WriteHeader(status)
 	_ = json.NewEncoder(w).Encode(answer) // to a client that has gone
 }
 
 func (i *instance) answer(r *http.Request) (int, any) {
+	if r.URL.Path == "/token" {
+		return token(r)
+	}
 	token, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
 	switch {
 	case !ok:
@@ -41,6 +51,31 @@ func (i *instance) answer(r *http.Request) (int, any) {
 		return i.certificate(r)
 	}
 	return refusal(http.StatusNotFound, "instanceDoesNotExist", "The Cloud SQL instance does not exist.")
+}
+
+// token is what https://oauth2.googleapis.com/token gives for the key of a service account (RFC 7523). Whose key it is, the
+// double takes on trust; the account denied@… has no roles.
+func token(r *http.Request) (int, any) {
+	refused := func(why string) (int, any) {
+		return http.StatusBadRequest, map[string]any{"error": "invalid_grant", "error_description": why}
+	}
+	if grant := r.PostFormValue("grant_type"); grant != "urn:ietf:params:oauth:grant-type:jwt-bearer" {
+		return refused("grant_type is " + grant)
+	}
+	parts := strings.Split(r.PostFormValue("assertion"), ".")
+	if len(parts) != 3 {
+		return refused("the assertion is no JWT")
+	}
+	text, err := base64.RawURLEncoding.DecodeString(parts[1])
+	if err != nil {
+		return refused(err.Error())
+	}
+	var claims struct{ Iss string }
+	if err := json.Unmarshal(text, &claims); err != nil || claims.Iss == "" {
+		return refused("the assertion has no issuer")
+	}
+	account, _, _ := strings.Cut(claims.Iss, "@")
+	return http.StatusOK, map[string]any{"access_token": account, "token_type": "Bearer", "expires_in": 3600}
 }
 
 // refusal is an error as Google's APIs answer it.

@@ -1,8 +1,9 @@
 // Cloudsql is a double of Cloud SQL, enough for the real Cloud SQL Auth Proxy: the Admin API as far as the proxy asks it, and an
 // instance's TLS on port 3307 in front of a PostgreSQL. It knows one instance.
 //
-// Who brings the token "denied" is refused, as Google refuses who lacks the role. Who asks for a certificate with a token of a
-// database user (--auto-iam-authn) is let in without a password, through the PostgreSQL's unix socket.
+// Keys of service accounts whose token_uri is http://HOST/token get tokens there. Who brings the token "denied" is refused, as Google
+// refuses who lacks the role. Who asks for a certificate with a token of a database user (--auto-iam-authn) is let in without a
+// password, through the PostgreSQL's unix socket.
 package main
 
 import (

@@ -6,12 +6,15 @@ import (
 	"crypto/rsa"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/base64"
 	"encoding/json"
 	"encoding/pem"
+	"errors"
 	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"path/filepath"
 	"testing"
 )
@@ -104,6 +107,30 @@ func TestRefusals(t *testing.T) {
 		}
 		if status := ask(t, http.MethodGet, api+c.path, c.token, nil, &answer); status != c.status || answer.Error.Code != c.status || answer.Error.Message == "" {
 			t.Errorf("%s: %d %+v, want %d", c.name, status, answer, c.status)
+		}
+	}
+}
+
+func TestKeysGetTokens(t *testing.T) {
+	api, _ := double(t)
+	claims := base64.RawURLEncoding.EncodeToString([]byte(`{"iss": "denied@project.iam.gserviceaccount.com"}`))
+	for _, c := range []struct{ name, grant, assertion, want string }{
+		{"key", "urn:ietf:params:oauth:grant-type:jwt-bearer", "header." + claims + ".signature", "denied"},
+		{"another grant", "refresh_token", "header." + claims + ".signature", ""},
+		{"no JWT", "urn:ietf:params:oauth:grant-type:jwt-bearer", "x", ""},
+		{"no issuer", "urn:ietf:params:oauth:grant-type:jwt-bearer", "header.e30.signature", ""},
+	} {
+		response, err := http.PostForm(api+"/token", url.Values{"grant_type": {c.grant}, "assertion": {c.assertion}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var answer struct {
+			Token string `json:"access_token"`
+			Error string
+		}
+		err = errors.Join(json.NewDecoder(response.Body).Decode(&answer), response.Body.Close())
+		if err != nil || answer.Token != c.want || (response.StatusCode == http.StatusOK) != (c.want != "") || (answer.Error == "") != (c.want != "") {
+			t.Errorf("%s: %s %+v, %v", c.name, response.Status, answer, err)
 		}
 	}
 }
