@@ -88,7 +88,10 @@ func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		"/apis/authorization.k8s.io/v1": {{Name: "selfsubjectaccessreviews", Kind: "SelfSubjectAccessReview"}},
 		"/apis/coordination.k8s.io/v1":  {{Name: "leases", Kind: "Lease", Namespaced: true}},
 	}
-	if resources, ok := served[r.URL.Path]; ok && r.Method == http.MethodGet {
+	a.mu.Lock()
+	trouble := a.handlers[r.Method+" "+r.URL.Path]
+	a.mu.Unlock()
+	if resources, ok := served[r.URL.Path]; ok && r.Method == http.MethodGet && trouble == nil {
 		reply(w, http.StatusOK, metav1.APIResourceList{APIResources: resources})
 		return
 	}

@@ -121,7 +121,9 @@ func (c *Client) connect() (*connection, error) {
 
 // dial makes the clients over one http.Client. Nothing is sent yet.
 func dial(config *rest.Config) (*connection, error) {
-	client, err := rest.HTTPClientFor(config)
+	paced := rest.CopyConfig(config)
+	paced.Wrap(func(t http.RoundTripper) http.RoundTripper { return ownPace{t} })
+	client, err := rest.HTTPClientFor(paced)
 	if err != nil {
 		return nil, err
 	}
@@ -167,7 +169,11 @@ func (c *Client) resourceOf(ctx context.Context, gvk schema.GroupVersionKind) (r
 	}
 	var served metav1.APIResourceList
 	err = c.do(ctx, "get", Ref{GroupVersionKind: gvk}, func(ctx context.Context, conn *connection) error {
-		body, err := conn.raw.Get().AbsPath(group).DoRaw(ctx)
+		result := conn.raw.Get().AbsPath(group).Do(ctx)
+		if err := result.Error(); err != nil { // unlike Raw, it reads the server's words: whether it will pass is in there
+			return err
+		}
+		body, err := result.Raw()
 		if err != nil {
 			return err
 		}

@@ -92,6 +92,7 @@ func TestPassingTroublesAreRetried(t *testing.T) {
 	ok := answer(configMap("c", nil))
 	for name, trouble := range map[string]http.HandlerFunc{
 		"rate":               refuse(429, metav1.StatusReasonTooManyRequests, "too many requests", nil),
+		"rate, with a wish":  after("3600", refuse(429, metav1.StatusReasonTooManyRequests, "too many requests", nil)),
 		"unavailable":        refuse(503, metav1.StatusReasonServiceUnavailable, "apiserver not ready", nil),
 		"leader":             refuse(500, metav1.StatusReasonInternalError, "etcdserver: leader changed", nil),
 		"webhook not up yet": refuse(500, metav1.StatusReasonInternalError, `failed calling webhook "w": connection refused`, nil),
@@ -108,6 +109,37 @@ func TestPassingTroublesAreRetried(t *testing.T) {
 				t.Errorf("asked %d times, want 3", n)
 			}
 		})
+	}
+}
+
+func TestDiscoveryIsRetriedToo(t *testing.T) {
+	leader := refuse(500, metav1.StatusReasonInternalError, "etcdserver: leader changed", nil)
+	ready := func(w http.ResponseWriter, _ *http.Request) {
+		reply(w, http.StatusOK, metav1.APIResourceList{APIResources: []metav1.APIResource{{Name: "configmaps", Kind: "ConfigMap", Namespaced: true}}})
+	}
+	_, c := newAPI(t, map[string]http.HandlerFunc{"GET /api/v1": inTurn(leader, leader, ready), "GET " + configMaps + "/c": answer(configMap("c", nil))})
+	if _, err := c.Get(t.Context(), configMapRef("c")); err != nil {
+		t.Error(err)
+	}
+}
+
+// after answers with the header Retry-After.
+func after(seconds string, h http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Retry-After", seconds)
+		h(w, r)
+	}
+}
+
+func TestPatienceIsCountedByTheClock(t *testing.T) {
+	slow := func(w http.ResponseWriter, r *http.Request) {
+		time.Sleep(50 * time.Millisecond) // each try of a server in trouble takes its time
+		after("1", refuse(503, metav1.StatusReasonServiceUnavailable, "apiserver not ready", nil))(w, r)
+	}
+	a, c := newAPI(t, map[string]http.HandlerFunc{"PUT " + configMaps + "/c": slow})
+	_, err := c.Update(t.Context(), configMap("c", nil), false)
+	if n := a.count("PUT", configMaps+"/c"); !apierrors.IsServiceUnavailable(err) || n < 2 || n > 5 {
+		t.Errorf("asked %d times, then %v; want about as often as goes into 100 ms", n, err)
 	}
 }
 

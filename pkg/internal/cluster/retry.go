@@ -15,7 +15,7 @@ import (
 // retry says how long a call bears with a server that is in trouble.
 type retry struct {
 	first, most time.Duration // the pause doubles from first to most
-	budget      time.Duration // of all pauses of one call
+	budget      time.Duration // of one call, from the first trouble on
 }
 
 func patient() retry {
@@ -56,19 +56,22 @@ func (c *Client) do(ctx context.Context, verb string, r Ref, f func(context.Cont
 		return err
 	}
 	p := pause{retry: c.retry}
-	for spent := time.Duration(0); ; {
+	var over time.Time
+	for {
 		err = f(ctx, conn)
 		if answered(err) {
 			conn.reached.Store(true)
 		}
-		if err == nil || ctx.Err() != nil || spent >= c.retry.budget || !transient(err, conn.reached.Load()) {
+		if over.IsZero() { // however long the first answer took: it is the first trouble that begins the budget
+			over = time.Now().Add(c.retry.budget)
+		}
+		if err == nil || ctx.Err() != nil || time.Now().After(over) || !transient(err, conn.reached.Load()) {
 			return c.explain(ctx, err, verb, r)
 		}
 		d := p.step()
 		if s, ok := apierrors.SuggestsClientDelay(err); ok {
 			d = max(d, min(time.Duration(s)*time.Second, c.retry.most))
 		}
-		spent += d
 		if sleep(ctx, d) != nil {
 			return c.explain(ctx, err, verb, r)
 		}
@@ -109,4 +112,15 @@ func containsAny(s string, parts ...string) bool {
 		}
 	}
 	return false
+}
+
+// ownPace hides the header Retry-After: client-go would obey it ten times over for each of our own tries.
+type ownPace struct{ http.RoundTripper }
+
+func (t ownPace) RoundTrip(r *http.Request) (*http.Response, error) {
+	resp, err := t.RoundTripper.RoundTrip(r)
+	if err == nil {
+		resp.Header.Del("Retry-After")
+	}
+	return resp, err
 }
