@@ -66,6 +66,7 @@ type call struct {
 	cmd            *exec.Cmd
 	stdout, stderr bytes.Buffer
 	ended          chan struct{}
+	took           time.Duration // until it ended
 }
 
 // start starts the program on the scene's namespace.
@@ -81,11 +82,13 @@ func (s *scene) start(args ...string) *call {
 	c.cmd.Env = slices.DeleteFunc(os.Environ(), func(kv string) bool { return strings.HasPrefix(kv, "KUBE") })
 	c.cmd.Env = append(c.cmd.Env, "HOME="+filepath.Join(s.t.TempDir(), "home"))
 	c.cmd.Stdout, c.cmd.Stderr = &c.stdout, &c.stderr
+	began := time.Now()
 	if err := c.cmd.Start(); err != nil {
 		s.t.Fatal(err)
 	}
 	go func() {
 		_ = c.cmd.Wait()
+		c.took = time.Since(began)
 		close(c.ended)
 	}()
 	return c
