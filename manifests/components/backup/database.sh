@@ -6,6 +6,8 @@
 # It has another name until it is whole.
 set -euo pipefail
 
+volume=${BACKUP_VOLUME:-/backups} work=${BACKUP_WORK:-/work}
+
 say() { printf '%s %s\n' "$(date -u +%H:%M:%S)" "$*"; }
 
 # User and password are written as parts of a URI.
@@ -39,41 +41,50 @@ dump_one() { # DATABASE FILE
 dump() {
   local name partial
   name=mlflow-$(date -u +%Y%m%dT%H%M%SZ)
-  partial=/backups/.$name.partial
-  find /backups -maxdepth 1 -name '.mlflow-*' -mmin +1440 -exec rm -rf {} + # of pods that were killed
+  partial=$volume/.$name.partial
+  find "$volume" -maxdepth 1 -name '.mlflow-*' -mmin +1440 -exec rm -rf {} + # of pods that were killed
   mkdir "$partial"
   dump_one "$DB_NAME" "$partial/tracking.dump"
   psql --no-psqlrc --tuples-only --no-align --dbname "$DB_NAME" --command 'SELECT version_num FROM alembic_version' >"$partial/schema"
   if [ -n "${AUTH_DB_NAME:-}" ]; then dump_one "$AUTH_DB_NAME" "$partial/auth.dump"; fi
-  (cd "$partial" && sha256sum -- * >/work/SHA256SUMS && mv /work/SHA256SUMS .)
+  (cd "$partial" && sha256sum -- * >"$work"/SHA256SUMS && mv "$work"/SHA256SUMS .)
   sync
-  mv "$partial" "/backups/$name"
+  mv "$partial" "$volume/$name"
   sync
-  printf '%s' "$name" >/work/name
-  say "backup $name: $(du -sh "/backups/$name" | cut -f1)"
+  printf '%s' "$name" >"$work"/name
+  say "backup $name: $(du -sh "$volume/$name" | cut -f1)"
 }
 
-# What newer versions of MLflow added would stay otherwise, and hold on to what is to be replaced.
+# What newer versions of MLflow added would stay otherwise, and hold on to what is to be replaced. What belongs to an extension stays.
 clear_sql() {
   cat <<'SQL'
 SET lock_timeout = '60s';
+SET client_min_messages = warning;
 DO $$
-DECLARE thing record;
+DECLARE statement text;
 BEGIN
-  FOR thing IN SELECT format('%I.%I', schemaname, viewname) AS name FROM pg_views WHERE schemaname = 'public' LOOP
-    EXECUTE 'DROP VIEW IF EXISTS ' || thing.name || ' CASCADE';
-  END LOOP;
-  FOR thing IN SELECT format('%I.%I', schemaname, tablename) AS name FROM pg_tables WHERE schemaname = 'public' LOOP
-    EXECUTE 'DROP TABLE IF EXISTS ' || thing.name || ' CASCADE';
-  END LOOP;
-  FOR thing IN SELECT format('%I.%I', schemaname, sequencename) AS name FROM pg_sequences WHERE schemaname = 'public' LOOP
-    EXECUTE 'DROP SEQUENCE IF EXISTS ' || thing.name || ' CASCADE';
-  END LOOP;
-  FOR thing IN SELECT format('%I.%I', n.nspname, t.typname) AS name FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace
-    WHERE n.nspname = 'public' AND t.typtype IN ('e', 'd') LOOP
-    EXECUTE 'DROP TYPE IF EXISTS ' || thing.name || ' CASCADE';
+  FOREACH statement IN ARRAY ARRAY(
+    SELECT format('DROP %s IF EXISTS public.%I CASCADE',
+      CASE c.relkind WHEN 'v' THEN 'VIEW' WHEN 'm' THEN 'MATERIALIZED VIEW' WHEN 'S' THEN 'SEQUENCE' ELSE 'TABLE' END, c.relname)
+    FROM pg_class c
+    WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p', 'v', 'm', 'S')
+      AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')
+    ORDER BY c.relkind = 'S' -- those of columns go with their tables
+  ) || ARRAY(
+    SELECT format('DROP ROUTINE IF EXISTS %s CASCADE', p.oid::regprocedure)
+    FROM pg_proc p
+    WHERE p.pronamespace = 'public'::regnamespace
+      AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e')
+  ) || ARRAY(
+    SELECT format('DROP TYPE IF EXISTS public.%I CASCADE', t.typname)
+    FROM pg_type t
+    WHERE t.typnamespace = 'public'::regnamespace AND t.typtype IN ('e', 'd')
+      AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_type'::regclass AND d.objid = t.oid AND d.deptype = 'e')
+  ) LOOP
+    EXECUTE statement;
   END LOOP;
 END $$;
+RESET client_min_messages;
 SET lock_timeout = 0;
 SQL
 }
@@ -81,16 +92,16 @@ SQL
 # All or nothing: one transaction. As a file and not through a pipe: half of a script would be one, too.
 restore_one() { # FILE DATABASE
   say "restoring database $2"
-  clear_sql >/work/clear.sql
+  clear_sql >"$work"/clear.sql
   # The first lines set what older servers do not know.
-  pg_restore --no-owner --no-privileges --file=- "$1" | sed '1,40{/^SET transaction_timeout = /d;}' >/work/restore.sql
-  psql --no-psqlrc --quiet --single-transaction --set ON_ERROR_STOP=1 --dbname "$2" --file /work/clear.sql --file /work/restore.sql >/dev/null
-  rm /work/restore.sql
+  pg_restore --no-owner --no-privileges --file=- "$1" | sed '1,40{/^SET transaction_timeout = /d;}' >"$work"/restore.sql
+  psql --no-psqlrc --quiet --single-transaction --set ON_ERROR_STOP=1 --dbname "$2" --file "$work/clear.sql" --file "$work/restore.sql" >/dev/null
+  rm "$work/restore.sql"
 }
 
 restore() {
   local from
-  from=$(cat /work/source)
+  from=$(cat "$work/source")
   restore_one "$from/tracking.dump" "$DB_NAME"
   if [ -n "${AUTH_DB_NAME:-}" ] && [ -f "$from/auth.dump" ]; then
     restore_one "$from/auth.dump" "$AUTH_DB_NAME"
