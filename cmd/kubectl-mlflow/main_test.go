@@ -22,6 +22,7 @@ func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){
 		"kubectl-mlflow":          main,
 		"kubectl_complete-mlflow": main,
+		"gcloud":                  gcloudDouble,
 	})
 }
 

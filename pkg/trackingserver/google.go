@@ -1,11 +1,11 @@
 package trackingserver
 
 import (
+	"bytes"
 	"context"
 	"encoding/base64"
 	"fmt"
 
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/failure"
@@ -42,7 +42,7 @@ func (c *Client) SetUpGoogle(ctx context.Context, g Google) (Google, []GoogleRes
 	if err != nil {
 		return g, nil, err
 	}
-	r := &gcp.Runner{Exec: gcp.Gcloud, Secrets: secretsIn{c, complete.Namespace}, Progress: c.progress, Pause: gcp.Pause}
+	r := &gcp.Runner{Exec: gcp.Gcloud, Secrets: secretsIn{c, complete.Namespace}, Namespace: complete.Namespace, Progress: c.progress, Pause: gcp.Pause}
 	if complete.NeedsNumber() {
 		if g.Number, err = r.Number(ctx, complete.ClusterProject()); err != nil {
 			return complete, nil, err
@@ -84,17 +84,12 @@ func (s secretsIn) Read(ctx context.Context, at gcp.SecretKey) ([]byte, error) {
 }
 
 func (s secretsIn) Create(ctx context.Context, at gcp.SecretKey, value []byte, dryRun bool) error {
-	namespace := core("Namespace", "", s.namespace)
-	if live, err := s.client.get(ctx, namespace); failure.ClassOf(err) != failure.Forbidden && (err != nil || live == nil) {
-		if err != nil {
-			return err
-		}
-		obj := &unstructured.Unstructured{}
-		obj.SetGroupVersionKind(namespace.GroupVersionKind)
-		obj.SetName(s.namespace)
-		if _, err := s.client.cluster.Create(ctx, obj, false); err != nil && !apierrors.IsAlreadyExists(err) {
-			return err
-		}
+	namespace := &unstructured.Unstructured{}
+	namespace.SetGroupVersionKind(core("Namespace", "", "").GroupVersionKind)
+	namespace.SetName(s.namespace)
+	// Who may not look at namespaces may still have this one.
+	if _, err := s.client.cluster.CreateOnce(ctx, namespace); err != nil && failure.ClassOf(err) != failure.Forbidden {
+		return err
 	}
 	ref := core("Secret", s.namespace, at.Secret)
 	secret := &unstructured.Unstructured{Object: map[string]any{
@@ -105,7 +100,18 @@ func (s secretsIn) Create(ctx context.Context, at gcp.SecretKey, value []byte, d
 	secret.SetNamespace(s.namespace)
 	secret.SetName(at.Secret)
 	secret.SetLabels(map[string]string{"app.kubernetes.io/part-of": "mlflow", cluster.KeepKey: "true"})
-	_, err := s.client.cluster.Create(ctx, secret, dryRun)
+	if dryRun {
+		_, err := s.client.cluster.Create(ctx, secret, true)
+		return err
+	}
+	if _, err := s.client.cluster.CreateOnce(ctx, secret); err != nil {
+		return err
+	}
+	kept, err := s.Read(ctx, at)
+	if err == nil && !bytes.Equal(kept, value) {
+		err = &failure.Error{Class: failure.Refused, Reason: "SecretTaken", Object: ref.String(),
+			Message: "somebody else made it at the same time, with another " + at.Key, Hint: "run the same command again"}
+	}
 	return err
 }
 

@@ -201,7 +201,7 @@ func checkInstance(value string) error {
 
 var (
 	databaseName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_\-]{0,62}$`)
-	databaseRole = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_.@\-]{0,62}$`)
+	databaseRole = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.@\-]{0,62}$`)
 )
 
 func checkDatabaseName(value string) error {

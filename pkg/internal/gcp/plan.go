@@ -21,6 +21,7 @@ type Step struct {
 	Show []string                         // shows the same to a person, where nothing is done
 	Seen func(shown []byte) (bool, error) // whether that has it already
 	Do   []string                         // makes it so; nil where that is not for this program to do
+	Did  string                           // what is said then; empty is Created
 	Role string                           // that lets one look and do
 	On   string                           // what the role is on: "project my-project"
 
@@ -136,6 +137,7 @@ func services(project string, apis []string) Step {
 			return !slices.ContainsFunc(apis, func(api string) bool { return !slices.Contains(names, api) }), nil
 		}),
 		Do:   append(append([]string{"services", "enable"}, apis...), "--project="+project),
+		Did:  Enabled,
 		Role: adminServices, On: "project " + project,
 	}
 }
@@ -302,8 +304,9 @@ func binding(why, where, role, member string, verb []string, on ...string) Step 
 			return false, nil
 		}),
 		// Without --condition, gcloud asks where any binding has one.
-		Do: argv("add-iam-policy-binding", "--role="+role, "--member="+member, "--condition=None"),
-		On: where,
+		Do:  argv("add-iam-policy-binding", "--role="+role, "--member="+member, "--condition=None"),
+		Did: Granted,
+		On:  where,
 	}
 }
 

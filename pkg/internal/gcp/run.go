@@ -2,6 +2,7 @@ package gcp
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -55,15 +56,18 @@ type Secrets interface {
 
 // Runner makes plans come true.
 type Runner struct {
-	Exec     Exec
-	Secrets  Secrets
-	Progress progress.Reporter
-	Pause    func(ctx context.Context) error // between two tries
+	Exec      Exec
+	Secrets   Secrets
+	Namespace string // of the Secrets, for those who are told to make one
+	Progress  progress.Reporter
+	Pause     func(ctx context.Context) error // between two tries
 }
 
 // The actions of a Result.
 const (
 	Created   = "created"
+	Enabled   = "enabled"
+	Granted   = "granted"
 	Unchanged = "unchanged"
 	Usable    = "usable"
 	Left      = "left to you"
@@ -151,7 +155,7 @@ func (r *Runner) step(ctx context.Context, step Step, fresh bool, s progress.Ste
 		return Unchanged, nil
 	}
 	_, err = r.patiently(ctx, step, stdin, fresh, s)
-	return Created, err
+	return cmp.Or(step.Did, Created), err
 }
 
 func (r *Runner) there(ctx context.Context, step Step) (bool, error) {
@@ -186,8 +190,8 @@ func (r *Runner) password(ctx context.Context, step Step, there bool) ([]byte, e
 		return nil, &failure.Error{
 			Class: failure.Refused, Reason: "PasswordUnknown", Object: step.Object,
 			Message: fmt.Sprintf("it is there already, but secret/%s with its password is not", step.Password.Secret),
-			Hint: fmt.Sprintf("put the password there with: kubectl create secret generic %s --from-file=%s=FILE; or choose another --database-user",
-				step.Password.Secret, step.Password.Key),
+			Hint: fmt.Sprintf("put the password there with: kubectl -n %s create secret generic %s --from-file=%s=FILE; or choose another --database-user",
+				r.Namespace, step.Password.Secret, step.Password.Key),
 		}
 	}
 	made, err := r.Secrets.NewPassword()

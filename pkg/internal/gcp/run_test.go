@@ -145,7 +145,7 @@ func TestASecondRunChangesNothing(t *testing.T) {
 				t.Errorf("results %v, then %v", first, second)
 			}
 			for i, r := range second {
-				if r.Action == Created || first[i].Action == Unchanged {
+				if r.Action == Created || r.Action == Granted || r.Action == Enabled || first[i].Action == Unchanged {
 					t.Errorf("%s: %s, then %s", r.Object, first[i].Action, r.Action)
 				}
 			}
