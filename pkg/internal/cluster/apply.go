@@ -28,6 +28,9 @@ const (
 	Kept       = "kept"
 )
 
+// mostTries is how often an object is read again because somebody wrote it in between.
+const mostTries = 10
+
 // Change is what a write did, or would do, to one object.
 type Change struct {
 	Ref
@@ -77,13 +80,19 @@ func (c *Client) ApplyObject(ctx context.Context, obj *unstructured.Unstructured
 		}
 	}
 	after, err := c.patch(ctx, obj, opts)
-	if before != nil && ours(err, opts.Manager) {
-		// Our own Scale or Update holds the fields: to the server, that is another manager than our apply. With the version
-		// that was read, force takes from nobody else.
-		obj = obj.DeepCopy()
-		obj.SetResourceVersion(before.GetResourceVersion())
-		opts.Force = true
-		after, err = c.patch(ctx, obj, opts)
+	// Our own Scale or Update may hold fields: to the server, that is another manager than our apply. With the version that was
+	// read, force takes from nobody else. That version is old as soon as a controller writes the status: then all over again.
+	for tries := 0; before != nil && ours(err, opts.Manager); tries++ {
+		own := obj.DeepCopy()
+		own.SetResourceVersion(before.GetResourceVersion())
+		forced := opts
+		forced.Force = true
+		if after, err = c.patch(ctx, own, forced); !apierrors.IsConflict(err) || tries == mostTries {
+			break
+		}
+		if before, err = c.Get(ctx, r); err == nil {
+			after, err = c.patch(ctx, obj, opts)
+		}
 	}
 	if err != nil {
 		return Applied{}, err

@@ -151,6 +151,29 @@ func TestOurOwnFieldsAreNoConflict(t *testing.T) {
 	}
 }
 
+func TestOurOwnFieldsAreTakenFromUnderABusyController(t *testing.T) {
+	live := configMap("c", nil)
+	own := conflict(`"kubectl-mlflow" with subresource "scale"`)
+	stale := refuse(409, metav1.StatusReasonConflict, "the object has been modified", nil)
+	a, c := newAPI(t, map[string]http.HandlerFunc{
+		"GET " + configMaps + "/c": answer(live), "PATCH " + configMaps + "/c": inTurn(own, stale, own, stale, own, answer(live)),
+	})
+	if _, err := c.ApplyObject(t.Context(), live, ApplyOptions{}); err != nil {
+		t.Error(err)
+	}
+	a.handlers["PATCH "+configMaps+"/c"] = inTurn(own, stale, conflict(`"somebody"`))
+	_, err := c.ApplyObject(t.Context(), live, ApplyOptions{})
+	wantFailure(t, err, failure.Refused, "FieldConflict", `"somebody"`)
+
+	var turns []http.HandlerFunc
+	for range 2 * mostTries {
+		turns = append(turns, own, stale)
+	}
+	a.handlers["PATCH "+configMaps+"/c"] = inTurn(turns...)
+	_, err = c.ApplyObject(t.Context(), live, ApplyOptions{})
+	wantFailure(t, err, failure.Refused, "Conflict", "somebody else changed it")
+}
+
 func TestApplyRefusesWhatIsBeingDeleted(t *testing.T) {
 	live := configMap("c", nil)
 	dying := changed(live, func(o *unstructured.Unstructured) {

@@ -47,8 +47,11 @@ type lock struct {
 //
 // A Lease that is held is failure.Refused (LockHeld) as soon as its holder shows a sign of life; it is not waited for. The
 // Lease of a holder that died is taken over: at once where it died on this machine, else when nothing was renewed for the
-// Lease's duration. note is told what is waited for.
+// Lease's duration. note, if there is one, is told what is waited for.
 func (c *Client) Lock(ctx context.Context, namespace, name, operation string, note func(string)) (locked context.Context, unlock func() error, err error) {
+	if note == nil {
+		note = func(string) {}
+	}
 	host, err := os.Hostname()
 	if err != nil {
 		host = "unknown-host"

@@ -55,6 +55,7 @@ func TestRealLockOneOfTwo(t *testing.T) {
 	}
 	running.Wait()
 	close(results)
+	var unlock func() error
 	held := 0
 	for r := range results {
 		if r.err != nil {
@@ -65,19 +66,18 @@ func TestRealLockOneOfTwo(t *testing.T) {
 		if r.locked.Err() != nil {
 			t.Error(context.Cause(r.locked))
 		}
-		defer func() {
-			for range 2 {
-				if err := r.unlock(); err != nil {
-					t.Error(err)
-				}
-			}
-			if _, err := New(realGetter(t)).Get(t.Context(), realLease(ns)); !apierrors.IsNotFound(err) {
-				t.Errorf("after unlock: %v", err)
-			}
-		}()
+		unlock = r.unlock
 	}
 	if held != 1 {
-		t.Errorf("%d hold the lock", held)
+		t.Fatalf("%d hold the lock", held)
+	}
+	for range 2 {
+		if err := unlock(); err != nil {
+			t.Error(err)
+		}
+	}
+	if _, err := New(realGetter(t)).Get(t.Context(), realLease(ns)); !apierrors.IsNotFound(err) {
+		t.Errorf("after unlock: %v", err)
 	}
 }
 
@@ -263,8 +263,10 @@ func TestRealLockIsGivenBackAfterAnInterrupt(t *testing.T) {
 	}
 }
 
-func TestRealLockNeedsRights(t *testing.T) {
+func TestRealLockNeedsRightsAndANamespace(t *testing.T) {
 	_, ns := realAPI(t)
 	_, _, err := New(impersonated{realGetter(t), "nobody"}).Lock(t.Context(), ns, "mlflow", "install", quiet(t))
 	wantFailure(t, err, failure.Forbidden, "Forbidden", "you may not get leases.coordination.k8s.io in namespace "+ns)
+	_, _, err = New(realGetter(t)).Lock(t.Context(), "no-such-namespace", "mlflow", "install", nil)
+	wantFailure(t, err, failure.Invalid, "NamespaceNotFound", "namespace no-such-namespace does not exist")
 }

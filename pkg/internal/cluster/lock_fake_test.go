@@ -43,7 +43,7 @@ func newLeaseStore(t *testing.T) *leaseStore {
 // client is one more program that uses the store.
 func (s *leaseStore) client() *Client {
 	c := newTestClient(loadKubeconfig(writeKubeconfig(s.t, s.url), ""))
-	c.lock = lockTimes{duration: time.Second, renew: 50 * time.Millisecond, release: 500 * time.Millisecond}
+	c.lock = lockTimes{duration: 2 * time.Second, renew: 50 * time.Millisecond, release: 500 * time.Millisecond}
 	return c
 }
 
