@@ -48,7 +48,8 @@ type scene struct {
 	t         *testing.T
 	namespace string
 	proxy     *kit.Proxy
-	config    string // kubeconfig by way of the proxy
+	config    string       // kubeconfig by way of the proxy
+	shut      *atomic.Bool // what some scenes' webhook refuses by
 }
 
 func (s *stage) scene(t *testing.T) *scene {

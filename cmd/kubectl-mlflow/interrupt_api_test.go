@@ -46,10 +46,11 @@ func TestRealInterruptedWhileWaiting(t *testing.T) {
 	stage := newStage(t)
 	for _, component := range []string{"database", "migration", "server"} {
 		t.Run(component, func(t *testing.T) {
+			t.Parallel()
 			s := stage.scene(t)
 			waits := make(chan struct{}, 1)
-			stage.controller.Live(func(p *corev1.Pod) kit.Life {
-				if p.Namespace == s.namespace && p.Labels["app.kubernetes.io/component"] == component {
+			stage.controller.Live(s.namespace, func(p *corev1.Pod) kit.Life {
+				if p.Labels["app.kubernetes.io/component"] == component {
 					select {
 					case waits <- struct{}{}:
 					default:
@@ -58,7 +59,6 @@ func TestRealInterruptedWhileWaiting(t *testing.T) {
 				}
 				return kit.Life{State: kit.Runs}
 			})
-			defer stage.controller.Live(nil)
 			c := s.start("install")
 			select {
 			case <-waits:
@@ -66,7 +66,7 @@ func TestRealInterruptedWhileWaiting(t *testing.T) {
 				t.Fatalf("it did not wait\n%s", c.stderr.String())
 			}
 			s.interrupted(c, os.Interrupt, "install")
-			stage.controller.Live(nil)
+			stage.controller.Live(s.namespace, nil)
 			s.run(0, "install")
 		})
 	}

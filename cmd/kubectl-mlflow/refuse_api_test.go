@@ -12,7 +12,6 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -198,55 +197,4 @@ webhooks:
   rules: [{operations: ["*"], apiGroups: ["*"], apiVersions: ["*"], resources: [%s]}]
   sideEffects: None
   admissionReviewVersions: [v1]`, server.URL, base64.StdEncoding.EncodeToString(ca), resource)
-}
-
-// TestRealTroubles are what install meets while it waits: it says so early, and a second try is green when the trouble is over.
-func TestRealTroubles(t *testing.T) {
-	stage := newStage(t)
-	for _, c := range []struct {
-		name   string
-		ready  func(*scene)
-		code   int
-		within time.Duration
-		says   []string
-		cured  func(*scene)
-	}{
-		{
-			name: "the quota lets no pod in",
-			ready: func(s *scene) {
-				s.controller.Apply(s.t, s.namespace, "kit", namespaceYAML+`
----
-apiVersion: v1
-kind: ResourceQuota
-metadata: {name: small}
-spec: {hard: {pods: "0"}}
-status: {hard: {pods: "0"}, used: {pods: "0"}}`)
-			},
-			code: 4, within: 10 * time.Second, says: []string{"exceeded quota: small"},
-			cured: func(s *scene) { s.controller.Delete(s.t, s.namespace, "resourcequotas", "small") },
-		},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			t.Parallel()
-			s := stage.scene(t)
-			c.ready(s)
-			began := time.Now()
-			call := s.run(c.code, "install")
-			if took := time.Since(began); took > c.within {
-				t.Errorf("it took %s to say so, want %s", took, c.within)
-			}
-			for _, text := range c.says {
-				if !strings.Contains(call.stderr.String(), text) {
-					t.Errorf("it says\n%s\nwant %q", call.stderr.String(), text)
-				}
-			}
-			before := s.controller.Portrait(t, s.namespace)
-			c.cured(s)
-			s.run(0, "install")
-			after := s.controller.Portrait(t, s.namespace)
-			if diff := cmp.Diff(before.Secrets, after.Secrets); diff != "" {
-				t.Error("the passwords are new")
-			}
-		})
-	}
 }

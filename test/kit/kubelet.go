@@ -17,10 +17,12 @@ import (
 	"k8s.io/streaming/pkg/httpstream/spdy"
 )
 
-// Kubelet carries port-forwards, as an API server with kubelets behind it does: SPDY, bare or in a WebSocket.
+// Kubelet carries port-forwards and logs, as an API server with kubelets behind it does: SPDY, bare or in a WebSocket.
 type Kubelet struct {
 	// Forward is what the container runtime does with one connection to a port of a pod. The error goes to the client.
 	Forward func(pod, port string, data httpstream.Stream) error
+	// Log is what a container has printed; nil leaves the question to the API server.
+	Log func(pod, container string) string
 
 	mu      sync.Mutex
 	wires   []io.Closer // the tunnels that are open

@@ -50,7 +50,7 @@ type Hook func(Moment, Write) bool
 // Proxy is an API server to its clients: a real one, with accidents. It speaks for the real kubeconfig's user where the client
 // brings no token of its own. It is safe for concurrent use.
 type Proxy struct {
-	Kubelet *Kubelet // carries port-forwards; nil passes them on
+	Kubelet *Kubelet // carries port-forwards and logs; nil passes them on
 
 	t            testing.TB
 	server       *httptest.Server
@@ -157,8 +157,19 @@ func (p *Proxy) serve(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	asked := parse(r)
-	if asked.whole() == "pods/portforward" && p.Kubelet != nil {
-		p.forward(w, r, asked)
+	switch {
+	case p.Kubelet == nil:
+	case asked.whole() == "pods/portforward":
+		if p.admits(w, r, asked) {
+			if err := p.Kubelet.Serve(w, r, asked.name); err != nil {
+				p.t.Logf("port-forward to %s: %v", asked.name, err)
+			}
+		}
+		return
+	case asked.whole() == "pods/log" && p.Kubelet.Log != nil:
+		if p.admits(w, r, asked) {
+			_, _ = io.WriteString(w, p.Kubelet.Log(asked.name, r.URL.Query().Get("container")))
+		}
 		return
 	}
 	if asked.writes(r) {
@@ -210,8 +221,9 @@ func (p *Proxy) roundTrip(r *http.Request) (*http.Response, error) {
 	return p.own.RoundTrip(r)
 }
 
-// forward carries a port-forward to a pod that exists, for who may do it: the real API server is asked for both.
-func (p *Proxy) forward(w http.ResponseWriter, r *http.Request, asked request) {
+// admits tells whether the pod is there and the caller may do with it what is asked; else it answers. The real API server
+// decides both.
+func (p *Proxy) admits(w http.ResponseWriter, r *http.Request, asked request) bool {
 	review := authorizationv1.SelfSubjectAccessReview{
 		TypeMeta: metav1.TypeMeta{APIVersion: "authorization.k8s.io/v1", Kind: "SelfSubjectAccessReview"},
 		Spec: authorizationv1.SelfSubjectAccessReviewSpec{ResourceAttributes: &authorizationv1.ResourceAttributes{
@@ -221,7 +233,7 @@ func (p *Proxy) forward(w http.ResponseWriter, r *http.Request, asked request) {
 	question, err := json.Marshal(review)
 	if err != nil {
 		p.t.Error(err)
-		return
+		return false
 	}
 	said, code, err := p.ask(r, http.MethodPost, "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", question)
 	if err == nil {
@@ -230,13 +242,13 @@ func (p *Proxy) forward(w http.ResponseWriter, r *http.Request, asked request) {
 	switch {
 	case err != nil:
 		p.failed(w, r, err)
-		return
+		return false
 	case code != http.StatusCreated:
 		relay(w, code, said)
-		return
+		return false
 	case !review.Status.Allowed:
 		refuse(w, http.StatusForbidden, metav1.StatusReasonForbidden, asked.forbidden("the caller"))
-		return
+		return false
 	}
 	pod := *r
 	pod.Header = http.Header{} // its own credentials: who may forward need not be allowed to get
@@ -247,10 +259,9 @@ func (p *Proxy) forward(w http.ResponseWriter, r *http.Request, asked request) {
 	case code != http.StatusOK:
 		relay(w, code, said)
 	default:
-		if err := p.Kubelet.Serve(w, r, asked.name); err != nil {
-			p.t.Logf("port-forward to %s: %v", asked.name, err)
-		}
+		return true
 	}
+	return false
 }
 
 // ask sends a question of the proxy's own to the API server, as the user of r.

@@ -147,7 +147,7 @@ func (c *Controller) dropFinalizer(ctx context.Context, r schema.GroupVersionRes
 // pods is the kubelet and the garbage collector: it gives each pod to its owner, ends the pods that are to end and those whose
 // owners are gone, and lets the others live.
 func (c *Controller) pods(ctx context.Context, namespace string, owners map[string]*workload, bound map[string]bool) error {
-	life, head := c.ways()
+	life, head := c.ways(namespace)
 	var errs []error
 	for _, obj := range c.list(core("pods"), namespace) {
 		pod := &corev1.Pod{}
