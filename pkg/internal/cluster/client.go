@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"net/http"
 	"path"
-	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -182,22 +181,23 @@ func (c *Client) resourceOf(ctx context.Context, gvk schema.GroupVersionKind) (r
 	if err != nil && !apierrors.IsNotFound(err) {
 		return resource{}, err
 	}
-	i := slices.IndexFunc(served.APIResources, func(r metav1.APIResource) bool {
-		return r.Kind == gvk.Kind && !strings.Contains(r.Name, "/") // deployments, not deployments/scale
-	})
-	if i < 0 {
-		return resource{}, &failure.Error{
-			Class: failure.Diagnosed, Reason: "KindNotServed",
-			Message: fmt.Sprintf("the cluster does not serve %s of %s", gvk.Kind, gvk.GroupVersion()),
-			Hint:    "see what it serves: kubectl api-resources",
-			Err:     errNotServed,
+	conn.mu.Lock()
+	defer conn.mu.Unlock()
+	for _, r := range served.APIResources {
+		kind := gvk.GroupVersion().WithKind(r.Kind)
+		if _, known := conn.kinds[kind]; !known && !strings.Contains(r.Name, "/") { // deployments, not deployments/scale
+			conn.kinds[kind] = resource{GroupVersionResource: gvk.GroupVersion().WithResource(r.Name), namespaced: r.Namespaced}
 		}
 	}
-	found = resource{GroupVersionResource: gvk.GroupVersion().WithResource(served.APIResources[i].Name), namespaced: served.APIResources[i].Namespaced}
-	conn.mu.Lock()
-	conn.kinds[gvk] = found
-	conn.mu.Unlock()
-	return found, nil
+	if found, ok = conn.kinds[gvk]; ok {
+		return found, nil
+	}
+	return resource{}, &failure.Error{
+		Class: failure.Diagnosed, Reason: "KindNotServed",
+		Message: fmt.Sprintf("the cluster does not serve %s of %s", gvk.Kind, gvk.GroupVersion()),
+		Hint:    "see what it serves: kubectl api-resources",
+		Err:     errNotServed,
+	}
 }
 
 // at is the dynamic client for one object's, or one query's, place.

@@ -132,8 +132,8 @@ func TestASilentHolderIsTakenOver(t *testing.T) {
 	}()
 	began := time.Now()
 	mustLock(t, s.client(), func(string) {})
-	if d := time.Since(began); d < time.Second {
-		t.Errorf("taken over after %s, within the lease's duration", d)
+	if d := time.Since(began); d < time.Second+50*time.Millisecond { // the lease's duration and a renewal's time
+		t.Errorf("taken over after %s, while the holder may be at work", d)
 	}
 	if lease, _ := s.now(); lease.GetLabels()["a"] != "b" || lease.Object["spec"].(map[string]any)["leaseTransitions"] != int64(5) {
 		t.Errorf("lease = %v", lease.Object)
@@ -210,21 +210,23 @@ func TestTroublesOfRenewing(t *testing.T) {
 			})
 		}
 	})
-	t.Run("that stay", func(t *testing.T) {
-		s := newLeaseStore(t)
-		locked, unlock := mustLock(t, s.client(), quiet(t))
-		began := time.Now()
-		s.disturb(busy, nil)
-		<-locked.Done()
-		wantFailure(t, context.Cause(locked), failure.Refused, "LockLost", "could not be renewed for 2s")
-		if d := time.Since(began); d > 3*time.Second {
-			t.Errorf("it ended %s after the last renewal", d)
-		}
-		began = time.Now()
-		if err := unlock(); err == nil || time.Since(began) > time.Second {
-			t.Errorf("unlock: %v after %s, want an error in time", err, time.Since(began))
-		}
-	})
+	for name, trouble := range map[string]http.HandlerFunc{"busy": busy, "silence": func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }} {
+		t.Run("that stay, "+name, func(t *testing.T) {
+			s := newLeaseStore(t)
+			locked, unlock := mustLock(t, s.client(), quiet(t))
+			began := time.Now()
+			s.disturb(trouble, nil)
+			<-locked.Done()
+			wantFailure(t, context.Cause(locked), failure.Refused, "LockLost", "could not be renewed for 2s")
+			if d := time.Since(began); d > 3*time.Second {
+				t.Errorf("it ended %s after the last renewal", d)
+			}
+			began = time.Now()
+			if err := unlock(); err == nil || time.Since(began) > time.Second {
+				t.Errorf("unlock: %v after %s, want an error in time", err, time.Since(began))
+			}
+		})
+	}
 	t.Run("another hand on our lease", func(t *testing.T) {
 		s := newLeaseStore(t)
 		locked, _ := mustLock(t, s.client(), quiet(t))
