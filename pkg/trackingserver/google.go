@@ -5,8 +5,10 @@ import (
 	"context"
 	"encoding/base64"
 	"fmt"
+	"io/fs"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"sigs.k8s.io/yaml"
 
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/failure"
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/cluster"
@@ -84,9 +86,10 @@ func (s secretsIn) Read(ctx context.Context, at gcp.SecretKey) ([]byte, error) {
 }
 
 func (s secretsIn) Create(ctx context.Context, at gcp.SecretKey, value []byte, dryRun bool) error {
-	namespace := &unstructured.Unstructured{}
-	namespace.SetGroupVersionKind(core("Namespace", "", "").GroupVersionKind)
-	namespace.SetName(s.namespace)
+	namespace, err := s.client.bareNamespace(s.namespace)
+	if err != nil {
+		return err
+	}
 	// Who may not look at namespaces may still have this one.
 	if _, err := s.client.cluster.CreateOnce(ctx, namespace); err != nil && failure.ClassOf(err) != failure.Forbidden {
 		return err
@@ -101,7 +104,7 @@ func (s secretsIn) Create(ctx context.Context, at gcp.SecretKey, value []byte, d
 	secret.SetName(at.Secret)
 	secret.SetLabels(map[string]string{"app.kubernetes.io/part-of": "mlflow", cluster.KeepKey: "true"})
 	if dryRun {
-		_, err := s.client.cluster.Create(ctx, secret, true)
+		_, err = s.client.cluster.Create(ctx, secret, true)
 		return err
 	}
 	if _, err := s.client.cluster.CreateOnce(ctx, secret); err != nil {
@@ -113,6 +116,20 @@ func (s secretsIn) Create(ctx context.Context, at gcp.SecretKey, value []byte, d
 			Message: "somebody else made it at the same time, with another " + at.Key, Hint: "run the same command again"}
 	}
 	return err
+}
+
+// bareNamespace is the namespace that install would make, without what says that install made it.
+func (c *Client) bareNamespace(name string) (*unstructured.Unstructured, error) {
+	text, err := fs.ReadFile(c.manifests, "base/namespace.yaml")
+	if err != nil {
+		return nil, fmt.Errorf("the manifests' namespace: %w", err)
+	}
+	namespace := &unstructured.Unstructured{}
+	if err := yaml.Unmarshal(text, &namespace.Object); err != nil {
+		return nil, fmt.Errorf("the manifests' namespace: %w", err)
+	}
+	namespace.SetName(name)
+	return namespace, nil
 }
 
 func (secretsIn) NewPassword() (string, error) { return newPassword() }

@@ -28,6 +28,9 @@ func TestSecretsForGoogleAreMadeOnce(t *testing.T) {
 	if ref := core("Secret", "ml", at.Secret); w.objects[ref] != nil || w.objects[core("Namespace", "", "ml")] == nil {
 		t.Errorf("there are %v", w.objects)
 	}
+	if enforce := w.objects[core("Namespace", "", "ml")].GetLabels()["pod-security.kubernetes.io/enforce"]; enforce != "restricted" {
+		t.Errorf("the namespace is not as install makes it: %q", enforce)
+	}
 	if err := s.Create(t.Context(), at, []byte("p\x00w"), false); err != nil {
 		t.Fatal(err)
 	}

@@ -16,6 +16,7 @@ type Cloud struct {
 	Projects  map[string]string              // number by ID
 	Services  map[string][]string            // enabled APIs by project
 	Buckets   map[string]string              // project by URL
+	Open      bool                           // buckets can be public
 	Accounts  map[string]string              // project by address
 	Policies  map[string]map[string][]string // members by role by what they are on
 	Instances map[string]*Instance           // by project/name
@@ -235,7 +236,11 @@ func (c *Cloud) storage(to call, project string) (string, string) {
 	if c.Buckets[url] == "" {
 		return "", url + " not found: 404."
 	}
-	return show(map[string]string{"name": strings.TrimPrefix(url, "gs://")})
+	prevention := "enforced"
+	if c.Open {
+		prevention = "inherited"
+	}
+	return show(map[string]any{"name": strings.TrimPrefix(url, "gs://"), "uniform_bucket_level_access": !c.Open, "public_access_prevention": prevention})
 }
 
 func (c *Cloud) iam(to call, project string) (string, string) {

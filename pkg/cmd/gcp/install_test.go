@@ -1,11 +1,16 @@
 package gcp
 
 import (
+	"io/fs"
+	"maps"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/spf13/pflag"
+	"sigs.k8s.io/yaml"
 
+	"github.com/kubectl-mlflow/kubectl-mlflow/manifests"
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/cmd/internal/parameters"
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/trackingserver"
 )
@@ -53,5 +58,25 @@ func TestInstallKnowsTheWordsThatItIsGiven(t *testing.T) {
 				t.Errorf("%s: accounts %q and %q, want %q and %q", strings.Join(words, " "), p.GoogleServiceAccount, p.CloudSQLServiceAccount, google, cloudsql)
 			}
 		}
+	}
+}
+
+func TestTheNamespaceIsAsInInstalls(t *testing.T) {
+	text, err := fs.ReadFile(manifests.FS, "base/namespace.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var namespace struct {
+		Metadata struct{ Labels map[string]string }
+	}
+	if err := yaml.Unmarshal(text, &namespace); err != nil {
+		t.Fatal(err)
+	}
+	var labels []string
+	for _, name := range slices.Sorted(maps.Keys(namespace.Metadata.Labels)) {
+		labels = append(labels, name+"="+namespace.Metadata.Labels[name])
+	}
+	if got := strings.Join(labels, " "); got != namespaceLabels {
+		t.Errorf("the manifests have %q, want %q", got, namespaceLabels)
 	}
 }

@@ -8,6 +8,9 @@ import (
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/trackingserver"
 )
 
+// namespaceLabels are those of the namespace in the manifests.
+const namespaceLabels = "app.kubernetes.io/name=mlflow pod-security.kubernetes.io/enforce=restricted pod-security.kubernetes.io/warn=restricted"
+
 // script is the plan as lines for a POSIX shell: before each command, why.
 func (o *Options) script() string {
 	var b strings.Builder
@@ -20,7 +23,8 @@ func (o *Options) script() string {
 	for _, step := range trackingserver.PlanGoogle(o.Complete) {
 		if secret := step.Password != nil || step.Keep != nil; secret && !namespaced {
 			namespaced = true
-			line("The namespace, for the Secrets below.", fmt.Sprintf("%s get namespace %s || %s create namespace %s", o.Kubectl, o.Complete.Namespace, o.Kubectl, o.Complete.Namespace))
+			line("The namespace, for the Secrets below: as install makes it, where it is not there.", fmt.Sprintf("%[1]s get namespace %[2]s || { %[1]s create namespace %[2]s && %[1]s label namespace %[2]s %[3]s; }",
+				o.Kubectl, o.Complete.Namespace, namespaceLabels))
 		}
 		switch {
 		case step.SQL != nil:

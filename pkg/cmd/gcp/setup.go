@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -199,12 +200,19 @@ func (o *Options) Run(ctx context.Context) error {
 	var b strings.Builder
 	for _, d := range done {
 		fmt.Fprintf(&b, "%s: %s\n", ui.Escape(d.Object), ui.Escape(d.Action))
+		if d.Note != "" {
+			o.Talk.Say("warning: %s: %s", d.Object, d.Note)
+		}
 	}
 	_, werr := io.WriteString(o.Streams.Out, b.String())
 	if err = errors.Join(err, werr); err != nil {
 		return err
 	}
-	o.Talk.Say("Google Cloud is prepared. A new role may need 2 to 7 minutes until it holds everywhere.")
+	if slices.ContainsFunc(done, trackingserver.GoogleResult.Changed) {
+		o.Talk.Say("Google Cloud is prepared. A new role may need 2 to 7 minutes until it holds everywhere.")
+	} else {
+		o.Talk.Say("Google Cloud is prepared; nothing changed.")
+	}
 	for _, step := range trackingserver.PlanGoogle(complete) {
 		if step.SQL == nil {
 			continue

@@ -20,6 +20,7 @@ type Step struct {
 	Look []string                         // shows, as JSON, what is there; nil where there is nothing to look at
 	Show []string                         // shows the same to a person, where nothing is done
 	Seen func(shown []byte) (bool, error) // whether that has it already
+	Note func(shown []byte) string        // on what is there, which is not changed; nil is none
 	Do   []string                         // makes it so; nil where that is not for this program to do
 	Did  string                           // what is said then; empty is Created
 	Role string                           // that lets one look and do
@@ -240,10 +241,30 @@ func (s Setup) bucketStep() Step {
 		Why:    "The bucket of MLflow's artifacts: access by roles alone, never public.",
 		Look:   []string{"storage", "buckets", "describe", s.bucket, "--format=json"},
 		Seen:   list(func(b struct{ Name string }) (bool, error) { return b.Name != "", nil }),
+		Note:   s.openings,
 		Do: []string{"storage", "buckets", "create", s.bucket, "--project=" + s.Project, "--location=" + s.Location,
 			"--uniform-bucket-level-access", "--public-access-prevention"},
 		Role: adminStorage, On: "project " + s.Project,
 	}
+}
+
+// openings are the ways past roles that a bucket has which is there already.
+func (s Setup) openings(shown []byte) string {
+	var b struct {
+		Uniform bool   `json:"uniform_bucket_level_access"`
+		Public  string `json:"public_access_prevention"`
+	}
+	var flags []string
+	if err := json.Unmarshal(shown, &b); err == nil && !b.Uniform {
+		flags = append(flags, "--uniform-bucket-level-access")
+	}
+	if b.Public != "enforced" {
+		flags = append(flags, "--public-access-prevention")
+	}
+	if len(flags) == 0 {
+		return ""
+	}
+	return "it can be opened to others past its roles; close it with: gcloud storage buckets update " + s.bucket + " " + strings.Join(flags, " ")
 }
 
 func accountStep(a account, display, why string) Step {

@@ -74,7 +74,13 @@ const (
 )
 
 // Result is what was done.
-type Result struct{ Object, Action string }
+type Result struct {
+	Object, Action string
+	Note           string // on what was there and stays as it is
+}
+
+// Changed says whether anything is other than before.
+func (r Result) Changed() bool { return r.Action != Unchanged && r.Action != Usable && r.Action != Left }
 
 // tries is how often something is tried that Google may not know of yet: 2 minutes, with Pauses of 5 seconds.
 const tries = 24
@@ -114,28 +120,34 @@ func (r *Runner) Number(ctx context.Context, project string) (string, error) {
 func (r *Runner) Run(ctx context.Context, steps []Step) ([]Result, error) {
 	var done []Result
 	for _, step := range steps {
-		action := Left
+		did := Result{Object: step.Object, Action: Left}
 		var err error
 		if step.SQL == nil {
 			fresh := len(done) > 0 // what was made a moment ago may not be known everywhere yet
 			err = progress.Do(r.Progress, "Preparing "+step.Object, func(s progress.Step) error {
-				action, err = r.step(ctx, step, fresh, s)
+				did.Action, did.Note, err = r.step(ctx, step, fresh, s)
 				return err
 			})
 		}
 		if err != nil {
 			return done, err
 		}
-		done = append(done, Result{step.Object, action})
+		done = append(done, did)
 	}
 	return done, nil
 }
 
-func (r *Runner) step(ctx context.Context, step Step, fresh bool, s progress.Step) (string, error) {
-	there, err := r.there(ctx, step)
+func (r *Runner) step(ctx context.Context, step Step, fresh bool, s progress.Step) (action, note string, err error) {
+	there, note, err := r.there(ctx, step)
+	if err != nil {
+		return "", "", err
+	}
+	action, err = r.make(ctx, step, there, fresh, s)
+	return action, note, err
+}
+
+func (r *Runner) make(ctx context.Context, step Step, there, fresh bool, s progress.Step) (string, error) {
 	switch {
-	case err != nil:
-		return "", err
 	case there && step.Do == nil:
 		return Usable, nil
 	case step.Keep != nil:
@@ -154,29 +166,33 @@ func (r *Runner) step(ctx context.Context, step Step, fresh bool, s progress.Ste
 	if there {
 		return Unchanged, nil
 	}
-	_, err = r.patiently(ctx, step, stdin, fresh, s)
+	_, err := r.patiently(ctx, step, stdin, fresh, s)
 	return cmp.Or(step.Did, Created), err
 }
 
-func (r *Runner) there(ctx context.Context, step Step) (bool, error) {
+func (r *Runner) there(ctx context.Context, step Step) (there bool, note string, err error) {
 	if step.Look == nil {
-		return false, nil
+		return false, "", nil
 	}
 	shown, err := r.gcloud(ctx, step, step.Look, nil)
 	if absent := (*notThere)(nil); errors.As(err, &absent) {
 		if step.Do != nil {
-			return false, nil
+			return false, "", nil
 		}
 		hint := "check its name"
 		if step.Instance != (Instance{}) {
 			hint += "; an instance is made with: " + createInstance(step.Instance)
 		}
-		return false, &failure.Error{Class: failure.Diagnosed, Reason: "NotFound", Object: step.Object, Message: "there is none, or it is not for you to see", Hint: hint, Evidence: absent.said}
+		return false, "", &failure.Error{Class: failure.Diagnosed, Reason: "NotFound", Object: step.Object, Message: "there is none, or it is not for you to see", Hint: hint, Evidence: absent.said}
 	}
 	if err != nil {
-		return false, err
+		return false, "", err
 	}
-	return step.Seen(shown)
+	there, err = step.Seen(shown)
+	if there && step.Note != nil {
+		note = step.Note(shown)
+	}
+	return there, note, err
 }
 
 // password is that of a database user: of the Secret, or a new one. The Secret is there before the user is: who is

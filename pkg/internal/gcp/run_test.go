@@ -4,10 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/failure"
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/progress"
@@ -145,7 +148,7 @@ func TestASecondRunChangesNothing(t *testing.T) {
 				t.Errorf("results %v, then %v", first, second)
 			}
 			for i, r := range second {
-				if r.Action == Created || r.Action == Granted || r.Action == Enabled || first[i].Action == Unchanged {
+				if r.Changed() || first[i].Action == Unchanged {
 					t.Errorf("%s: %s, then %s", r.Object, first[i].Action, r.Action)
 				}
 			}
@@ -204,6 +207,41 @@ func TestThePasswordIsThatOfTheSecret(t *testing.T) {
 	if got, want := st.cloud.Instances["my-project/mlops"].Users["mlflow"], gcloud.PasswordOf(st.secrets.values[at]); got != want {
 		t.Errorf("user's password %q, want that of the Secret", got)
 	}
+}
+
+func TestABucketThatIsOpenIsLeftAsItIsAndSaid(t *testing.T) {
+	for _, open := range []bool{false, true} {
+		st := newStage()
+		st.cloud.Buckets["gs://mlflow-prod"], st.cloud.Open = "other-project", open
+		done, err := st.run(t, cloudSQL())
+		if err != nil {
+			t.Fatal(err)
+		}
+		i := slices.IndexFunc(done, func(r Result) bool { return r.Object == "bucket gs://mlflow-prod" })
+		closing := strings.HasSuffix(done[i].Note, "gcloud storage buckets update gs://mlflow-prod --uniform-bucket-level-access --public-access-prevention")
+		if done[i].Action != Unchanged || closing != open || !open && done[i].Note != "" {
+			t.Errorf("open %v: %+v", open, done[i])
+		}
+	}
+}
+
+func TestAnInterruptEndsGcloudAndWhatItStarted(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "gcloud"), []byte("#!/bin/sh\nsleep 60 &\necho started >&2\nwait\n"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("PATH", dir+string(os.PathListSeparator)+os.Getenv("PATH"))
+	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	defer cancel()
+	_, _, err := Gcloud(ctx, []string{"version"}, nil)
+	if late := time.Since(deadline(ctx)); err == nil || late > time.Second {
+		t.Errorf("%v, %s after the interrupt", err, late)
+	}
+}
+
+func deadline(ctx context.Context) time.Time {
+	at, _ := ctx.Deadline()
+	return at
 }
 
 func TestAUserWithoutItsPasswordIsRefused(t *testing.T) {

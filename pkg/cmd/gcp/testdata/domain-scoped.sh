@@ -20,8 +20,8 @@ gcloud iam service-accounts add-iam-policy-binding mlflow@models.example.com.iam
 gcloud iam service-accounts add-iam-policy-binding mlflow-proxy@models.example.com.iam.gserviceaccount.com --project=example.com:models --role=roles/iam.workloadIdentityUser --member='serviceAccount:example.com:clusters.svc.id.goog[ml-prod/mlflow-cloudsql-proxy]' --condition=None
 # The database of MLflow.
 gcloud sql databases create tracking --instance=mlops --project=example.com:databases
-# The namespace, for the Secrets below.
-kubectl --context prod -n ml-prod get namespace ml-prod || kubectl --context prod -n ml-prod create namespace ml-prod
+# The namespace, for the Secrets below: as install makes it, where it is not there.
+kubectl --context prod -n ml-prod get namespace ml-prod || { kubectl --context prod -n ml-prod create namespace ml-prod && kubectl --context prod -n ml-prod label namespace ml-prod app.kubernetes.io/name=mlflow pod-security.kubernetes.io/enforce=restricted pod-security.kubernetes.io/warn=restricted; }
 # A password that nobody sees, in the Secret that MLflow will read. Leave this out where secret/tracker-password is there.
 openssl rand -hex 24 | tr -d '\n' | kubectl --context prod -n ml-prod create secret generic tracker-password --from-file=DB_PASSWORD=/dev/stdin
 # The user of the database. The password goes from the Secret to gcloud on its standard input, and not into gcloud's log.

@@ -12,8 +12,8 @@ gcloud storage buckets add-iam-policy-binding gs://mlflow-prod --role=roles/stor
 gcloud projects add-iam-policy-binding my-project --role=roles/cloudsql.client --member="principal://iam.googleapis.com/projects/${PROJECT_NUMBER}/locations/global/workloadIdentityPools/my-project.svc.id.goog/subject/ns/mlflow/sa/mlflow-cloudsql-proxy" --condition=None
 # The database of MLflow.
 gcloud sql databases create mlflowdb --instance=mlops --project=my-project
-# The namespace, for the Secrets below.
-kubectl -n mlflow get namespace mlflow || kubectl -n mlflow create namespace mlflow
+# The namespace, for the Secrets below: as install makes it, where it is not there.
+kubectl -n mlflow get namespace mlflow || { kubectl -n mlflow create namespace mlflow && kubectl -n mlflow label namespace mlflow app.kubernetes.io/name=mlflow pod-security.kubernetes.io/enforce=restricted pod-security.kubernetes.io/warn=restricted; }
 # A password that nobody sees, in the Secret that MLflow will read. Leave this out where secret/mlflow-database is there.
 openssl rand -hex 24 | tr -d '\n' | kubectl -n mlflow create secret generic mlflow-database --from-file=DB_PASSWORD=/dev/stdin
 # The user of the database. The password goes from the Secret to gcloud on its standard input, and not into gcloud's log.
