@@ -80,7 +80,9 @@ type Result struct {
 }
 
 // Changed says whether anything is other than before.
-func (r Result) Changed() bool { return r.Action != Unchanged && r.Action != Usable && r.Action != Left }
+func (r Result) Changed() bool {
+	return r.Action != Unchanged && r.Action != Usable && r.Action != Left
+}
 
 // tries is how often something is tried that Google may not know of yet: 2 minutes, with Pauses of 5 seconds.
 const tries = 24
