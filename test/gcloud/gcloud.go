@@ -26,6 +26,7 @@ type Cloud struct {
 	LoggedOut bool
 	Forbidden []string          // beginnings of commands that are not allowed
 	Broken    map[string]string // what gcloud says, and fails, by beginnings of commands
+	Late      int               // how many calls of Cloud SQL come before the API, which was just enabled, is there
 	Slow      int               // how many bindings fail because a service account is not known everywhere yet
 }
 
@@ -269,6 +270,12 @@ func (c *Cloud) sql(to call, project string) (string, string) {
 	if !slices.Contains(c.Services[project], "sqladmin.googleapis.com") {
 		return "", "PERMISSION_DENIED: Cloud SQL Admin API has not been used in project 123 before or it is disabled. Enable it by visiting " +
 			"https://console.developers.google.com/apis/api/sqladmin.googleapis.com/overview?project=123 then retry."
+	}
+	if c.Late > 0 {
+		c.Late--
+		return "", "PERMISSION_DENIED: Cloud SQL Admin API has not been used in project 123 before or it is disabled. Enable it by visiting " +
+			"https://console.developers.google.com/apis/api/sqladmin.googleapis.com/overview?project=123 then retry. " +
+			"If you enabled this API recently, wait a few minutes for the action to propagate to our systems and retry."
 	}
 	name := to.flags["--instance"]
 	if to.command == "sql instances describe" {

@@ -28,6 +28,7 @@ var (
 	noBilling  = regexp.MustCompile(`(?i)BILLING_DISABLED|billing (?:account )?.*(?:disabled|not (?:enabled|open)|closed)`)
 	disabled   = regexp.MustCompile(`(?i)SERVICE_DISABLED|has not been used in project|API \[[a-z.]*\] not enabled`)
 	noKeys     = regexp.MustCompile(`(?i)disableServiceAccountKeyCreation|Key creation is not allowed`)
+	noPool     = regexp.MustCompile(`(?i)Identity Pool does not exist \(([a-zA-Z0-9.:\-]+)\)`)
 	denied     = regexp.MustCompile(`(?i)PERMISSION_DENIED|HTTPError 403|does not have (?:permission|[a-z.]+ access)|not ?authorized`)
 	absent     = regexp.MustCompile(`(?i)not found: 404|HTTPError 404|NOT_?FOUND|DoesNotExist`)
 	transient  = regexp.MustCompile(`(?i)does not exist|concurrent policy changes|` + absent.String())
@@ -72,6 +73,10 @@ func explain(ctx context.Context, step Step, args []string, stderr string, err e
 	case noKeys.MatchString(stderr):
 		failed.Class, failed.Reason = failure.Forbidden, "KeysForbidden"
 		failed.Message, failed.Hint = "your organisation forbids keys of service accounts", "use --identity workload-identity, which needs none"
+	case noPool.MatchString(stderr):
+		pool := noPool.FindStringSubmatch(stderr)[1]
+		failed.Reason, failed.Message = "NoWorkloadPool", "there is no workload identity pool "+pool
+		failed.Hint = "a project has it with its first cluster with Workload Identity: gcloud container clusters update CLUSTER --workload-pool=" + pool + "; where the cluster is in another project, say --workload-pool"
 	case denied.MatchString(stderr):
 		failed.Class, failed.Reason = failure.Forbidden, "RoleMissing"
 		failed.Message, failed.Hint = "you may not do this", fmt.Sprintf("ask for %s on %s, or check its name: Google does not say which", step.Role, step.On)

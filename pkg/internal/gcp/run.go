@@ -140,7 +140,7 @@ func (r *Runner) Run(ctx context.Context, steps []Step) ([]Result, error) {
 }
 
 func (r *Runner) step(ctx context.Context, step Step, fresh bool, s progress.Step) (action, note string, err error) {
-	there, note, err := r.there(ctx, step)
+	there, note, err := r.there(ctx, step, fresh, s)
 	if err != nil {
 		return "", "", err
 	}
@@ -168,15 +168,15 @@ func (r *Runner) make(ctx context.Context, step Step, there, fresh bool, s progr
 	if there {
 		return Unchanged, nil
 	}
-	_, err := r.patiently(ctx, step, stdin, fresh, s)
+	_, err := r.patiently(ctx, step, step.Do, stdin, fresh, s)
 	return cmp.Or(step.Did, Created), err
 }
 
-func (r *Runner) there(ctx context.Context, step Step) (there bool, note string, err error) {
+func (r *Runner) there(ctx context.Context, step Step, fresh bool, s progress.Step) (there bool, note string, err error) {
 	if step.Look == nil {
 		return false, "", nil
 	}
-	shown, err := r.gcloud(ctx, step, step.Look, nil)
+	shown, err := r.patiently(ctx, step, step.Look, nil, fresh, s)
 	if absent := (*notThere)(nil); errors.As(err, &absent) {
 		if step.Do != nil {
 			return false, "", nil
@@ -228,7 +228,7 @@ func (r *Runner) keep(ctx context.Context, step Step, fresh bool, s progress.Ste
 	if err := r.Secrets.Create(ctx, *step.Keep, []byte("{}"), true); err != nil {
 		return "", err
 	}
-	key, err := r.patiently(ctx, step, nil, fresh, s)
+	key, err := r.patiently(ctx, step, step.Do, nil, fresh, s)
 	if err != nil {
 		return "", err
 	}
@@ -245,10 +245,10 @@ func (r *Runner) keep(ctx context.Context, step Step, fresh bool, s progress.Ste
 	return Created, nil
 }
 
-// patiently does a step, and again while Google does not know yet what was made before.
-func (r *Runner) patiently(ctx context.Context, step Step, stdin []byte, fresh bool, s progress.Step) ([]byte, error) {
+// patiently runs a command of step, and again while Google does not know yet what was made before.
+func (r *Runner) patiently(ctx context.Context, step Step, args []string, stdin []byte, fresh bool, s progress.Step) ([]byte, error) {
 	for try := 1; ; try++ {
-		out, err := r.gcloud(ctx, step, step.Do, stdin)
+		out, err := r.gcloud(ctx, step, args, stdin)
 		if later := (*notYet)(nil); !fresh || !errors.As(err, &later) || try == tries {
 			return out, err
 		}

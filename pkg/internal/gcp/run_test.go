@@ -327,6 +327,9 @@ func TestFailuresOfGcloudAreExplained(t *testing.T) {
 		"IAM off": {func(s *Setup) { s.AutoIAMAuthn = true }, func(c *gcloud.Cloud) {
 			c.Instances["my-project/mlops"].Flags = map[string]string{"log_statement": "ddl"}
 		}, failure.Diagnosed, "IAMAuthenticationOff", "--database-flags='^;^log_statement=ddl;cloudsql.iam_authentication=on'"},
+		"no pool": {func(*Setup) {}, func(c *gcloud.Cloud) {
+			c.Broken = map[string]string{"iam service-accounts add-iam-policy-binding": "INVALID_ARGUMENT: Identity Pool does not exist (my-project.svc.id.goog). Please check that you specified a valid resource name as returned in the `name` attribute in the configuration API."}
+		}, failure.Diagnosed, "NoWorkloadPool", "gcloud container clusters update CLUSTER --workload-pool=my-project.svc.id.goog"},
 		"no keys": {func(s *Setup) { s.Identity = Key }, func(c *gcloud.Cloud) {
 			c.Broken = map[string]string{"iam service-accounts keys": "FAILED_PRECONDITION: Key creation is not allowed on this service account."}
 		}, failure.Forbidden, "KeysForbidden", "workload-identity"},
@@ -338,7 +341,19 @@ func TestFailuresOfGcloudAreExplained(t *testing.T) {
 			c.change(st.cloud)
 			_, err := st.run(t, s)
 			expect(t, err, c.class, c.reason, c.hint)
+			if st.pauses > 0 {
+				t.Errorf("%d pauses, for what will not get better", st.pauses)
+			}
 		})
+	}
+}
+
+// An API that was just enabled says for a while that it was not.
+func TestANewAPIIsWaitedFor(t *testing.T) {
+	st := newStage()
+	st.cloud.Late = 3
+	if _, err := st.run(t, cloudSQL()); err != nil || st.pauses != 3 {
+		t.Errorf("%v, %d pauses", err, st.pauses)
 	}
 }
 
