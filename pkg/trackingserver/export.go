@@ -68,8 +68,11 @@ An Application with the path overlays/%[1]s. The migration is a hook of the sync
 
 A Kustomization with the path ./overlays/%[1]s and wait: true.
 
-The migration Job is named after what it does: another version or another setting is another Job. Back up the database before
-another version is applied: there is no way back from a migration but a backup.
+## Changes
+
+Export again, with other flags. Who edits the files gives the migration Job another name with it, in overlays/%[1]s: it is named after
+what it does, and a Job cannot be changed. Back up the database before another version is applied: there is no way back from a
+migration but a backup.
 `, p.overlay(), namespace, secrets.String())
 }
 

@@ -3,9 +3,11 @@ package trackingserver
 import (
 	"bytes"
 	"flag"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -113,11 +115,17 @@ func goldens() map[string]Parameters {
 	}
 }
 
-// Golden files hold whole renders: a change of the manifests is seen as what it does. Write them with -update.
+// Golden files hold whole renders: a change of the manifests is seen as what it does. Write them with -update. Whatever is rendered,
+// its pods are hardened and have the labels of their kind.
 func TestRenderIsAsInTheGoldenFiles(t *testing.T) {
 	for name, p := range goldens() {
 		t.Run(name, func(t *testing.T) {
-			golden, got := filepath.Join("testdata", name+".yaml"), stream(t, renderAll(t, p))
+			objs := renderAll(t, p)
+			for component, pod := range templates(t, objs) {
+				hardened(t, component, pod)
+				labelled(t, component, pod, p.overlay() != CloudSQLOverlay)
+			}
+			golden, got := filepath.Join("testdata", name+".yaml"), stream(t, objs)
 			if updating() {
 				if err := os.WriteFile(golden, got, 0o600); err != nil {
 					t.Fatal(err)
@@ -131,6 +139,54 @@ func TestRenderIsAsInTheGoldenFiles(t *testing.T) {
 				t.Errorf("differs from %s (-golden +rendered); write it anew with -update if that is meant:\n%s", golden, diff)
 			}
 		})
+	}
+}
+
+// kustomize passes in silence over replacements and patches that meet nothing: what is said has to be found in what is rendered.
+func TestEveryParameterIsInAGoldenFile(t *testing.T) {
+	seen := map[string]bool{}
+	for name, p := range goldens() {
+		text, err := os.ReadFile(filepath.Join("testdata", name+".yaml"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if placeholder := regexp.MustCompile(`(?m): "?([A-Z]+_)?(STORAGE_SIZE|SCHEDULE|HOST_NAME|KEY_SECRET)"?$|BUCKET_NAME_MLFLOW$|PROJECT_ID|image: mlflow$`).Find(text); placeholder != nil {
+			t.Errorf("%s: %q is left of the manifests", name, placeholder)
+		}
+		for _, row := range p.table() {
+			if *row.value == "" {
+				continue
+			}
+			seen[row.flag] = true
+			values := []string{*row.value}
+			switch row.flag {
+			case "--cloudsql-proxy", "--basic-auth", "--service-monitor", "--network-policies": // are components
+				continue
+			case "--requests", "--limits":
+				amounts, err := parseResources(*row.value)
+				if err != nil {
+					t.Fatal(err)
+				}
+				values = slices.Collect(maps.Values(amounts))
+			case "--database-user":
+				values = []string{strings.ReplaceAll(*row.value, "@", "%40")}
+			case "--backup-schedule":
+				if *row.value == manual {
+					values = []string{"suspend: true"}
+				}
+			}
+			for _, value := range values {
+				if !strings.Contains(string(text), value) {
+					t.Errorf("%s: %s %s is nowhere in it", name, row.flag, *row.value)
+				}
+			}
+		}
+	}
+	var p Parameters
+	for _, row := range p.table() {
+		if !seen[row.flag] {
+			t.Errorf("%s is in no golden file", row.flag)
+		}
 	}
 }
 
@@ -205,16 +261,6 @@ func pods(t *testing.T, objs []*unstructured.Unstructured) map[string]corev1.Pod
 	return found
 }
 
-func TestEveryPodIsHardened(t *testing.T) {
-	for name, p := range goldens() {
-		t.Run(name, func(t *testing.T) {
-			for component, pod := range templates(t, renderAll(t, p)) {
-				hardened(t, component, pod)
-			}
-		})
-	}
-}
-
 func hardened(t *testing.T, name string, pod corev1.PodTemplateSpec) {
 	t.Helper()
 	spec := pod.Spec
@@ -247,19 +293,16 @@ func hardened(t *testing.T, name string, pod corev1.PodTemplateSpec) {
 	}
 }
 
-// What a pod of the server has of the network, and of the guide's labels, is decided by labels: these must not be on others.
-func TestLabelsOfPods(t *testing.T) {
-	for name, p := range goldens() {
-		for component, pod := range templates(t, renderAll(t, p)) {
-			app := map[string]string{database: "postgres", server: "mlflow"}[component]
-			if component == database && strings.HasPrefix(name, CloudSQLOverlay) {
-				app = ""
-			}
-			client := map[bool]string{true: "true"}[component != database]
-			if pod.Labels["app"] != app || pod.Labels["app.kubernetes.io/part-of"] != "mlflow" || pod.Labels["app.kubernetes.io/component"] != component || pod.Labels["mlflow.kubectl/database-client"] != client {
-				t.Errorf("%s, %s: labels are %v", name, component, pod.Labels)
-			}
-		}
+// labelled holds pods to their labels: what a pod has of the network, and whether the guide's `kubectl wait` waits for it, is decided by them.
+func labelled(t *testing.T, name string, pod corev1.PodTemplateSpec, inCluster bool) {
+	t.Helper()
+	app := map[string]string{database: "postgres", server: "mlflow"}[name]
+	if name == database && !inCluster {
+		app = ""
+	}
+	client := map[bool]string{true: "true"}[name != database]
+	if pod.Labels["app"] != app || pod.Labels["app.kubernetes.io/part-of"] != "mlflow" || pod.Labels[component] != name || pod.Labels["mlflow.kubectl/database-client"] != client {
+		t.Errorf("%s: labels are %v", name, pod.Labels)
 	}
 }
 
