@@ -1,6 +1,7 @@
 package gcp
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -140,7 +141,7 @@ func fromEnvironment(g *trackingserver.Google, getenv func(string) string) []str
 	as := func(value string) string { return value }
 	if g.CloudSQL {
 		take(&g.CloudSQLInstance, "GCP_CLOUDSQL_INSTANCE_NAME", as)
-		project, region := or(g.Project, getenv("PROJECT_ID")), getenv("REGION")
+		project, region := cmp.Or(g.Project, getenv("PROJECT_ID")), getenv("REGION")
 		if project != "" && region != "" {
 			take(&g.CloudSQLInstance, "CLOUDSQL_INSTANCE_NAME", func(name string) string { return project + ":" + region + ":" + name })
 		}
@@ -153,13 +154,6 @@ func fromEnvironment(g *trackingserver.Google, getenv func(string) string) []str
 	take(&g.ArtifactsDestination, "BUCKET_NAME_MLFLOW", func(name string) string { return "gs://" + strings.TrimPrefix(name, "gs://") })
 	take(&g.ServiceAccount, "MLFLOW_SERVICE_ACCOUNT_ID", as)
 	return took
-}
-
-func or(a, b string) string {
-	if a != "" {
-		return a
-	}
-	return b
 }
 
 func invalid(reason, message, hint string) error {

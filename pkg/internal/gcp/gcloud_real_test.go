@@ -73,3 +73,34 @@ func TestTheRealGcloudHasAllCommandsAndFlags(t *testing.T) {
 		})
 	}
 }
+
+// Without a login gcloud fails, but only once it has understood the arguments, one by one.
+func TestTheRealGcloudUnderstandsAllArguments(t *testing.T) {
+	realGcloud(t)
+	seen := map[string]bool{}
+	for name, s := range setups() {
+		s.Number = "123456789012"
+		complete, err := s.Complete()
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		for _, step := range Plan(complete) {
+			for _, args := range [][]string{step.Look, step.Do, step.Show} {
+				line := strings.Join(args, " ")
+				if args == nil || seen[line] {
+					continue
+				}
+				seen[line] = true
+				t.Run(line, func(t *testing.T) {
+					t.Parallel()
+					ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+					defer cancel()
+					_, stderr, err := Gcloud(ctx, args, []byte(`{"--password": "x"}`))
+					if err == nil || !loggedOut.Match(stderr) {
+						t.Errorf("gcloud %s: %v: %s", line, err, stderr)
+					}
+				})
+			}
+		}
+	}
+}
