@@ -15,6 +15,12 @@ import (
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/tools/clientcmd"
 )
 
 // TestMain lets the test binary be the program when it is called by the program's name: what the stories run is what ships.
@@ -38,6 +44,10 @@ func TestScript(t *testing.T) {
 		Setup: func(e *testscript.Env) error {
 			e.Setenv("HOME", filepath.Join(e.WorkDir, "home"))
 			e.Setenv("API_KUBECONFIG", kubeconfig)
+			e.Setenv("STORAGE_CLASS", storyClass)
+			if err := makeStoryClass(kubeconfig); err != nil {
+				return err
+			}
 			e.Setenv("NAMESPACE", "story-"+strconv.FormatInt(time.Now().UnixNano(), 36))
 			return os.Mkdir(filepath.Join(e.WorkDir, "home"), 0o750)
 		},
@@ -49,6 +59,32 @@ func TestScript(t *testing.T) {
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits},
 	})
+}
+
+// storyClass is a storage class that gives no volumes, and not the default: other tests are about a cluster that has none.
+const storyClass = "kubectl-mlflow-test"
+
+func makeStoryClass(kubeconfig string) error {
+	if kubeconfig == "" {
+		return nil
+	}
+	config, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
+	if err != nil {
+		return err
+	}
+	client, err := dynamic.NewForConfig(config)
+	if err != nil {
+		return err
+	}
+	class := &unstructured.Unstructured{Object: map[string]any{
+		"apiVersion": "storage.k8s.io/v1", "kind": "StorageClass", "metadata": map[string]any{"name": storyClass}, "provisioner": "kubernetes.io/no-provisioner",
+	}}
+	_, err = client.Resource(schema.GroupVersionResource{Group: "storage.k8s.io", Version: "v1", Resource: "storageclasses"}).
+		Create(context.Background(), class, metav1.CreateOptions{})
+	if apierrors.IsAlreadyExists(err) {
+		return nil
+	}
+	return err
 }
 
 // exits is `exits CODE PROGRAM ARGUMENT...`: exec, but with a certain exit code.

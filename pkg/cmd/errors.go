@@ -49,6 +49,9 @@ func report(ctx context.Context, o outcome, w io.Writer) int {
 		}
 		return exitInterrupted
 	}
+	if errors.Is(o.err, ui.ErrDiffers) {
+		return exitFailed
+	}
 	code := exitDone
 	for _, err := range split(o.err) {
 		f, c := explain(err)

@@ -44,6 +44,7 @@ func TestReport(t *testing.T) {
 		want string
 	}{
 		"nothing": {nil, 0, ""},
+		"differs": {ui.ErrDiffers, 1, ""},
 		"plain":   {errors.New("broken"), 1, "error: broken\n"},
 		"usage": {&usageError{install, errors.New("unknown flag: --foo")}, 2,
 			"error: unknown flag: --foo\nSee 'kubectl mlflow install -h' for help and examples\n"},

@@ -17,16 +17,21 @@ import (
 	// Kubeconfigs may name any of the credential plugins that kubectl knows.
 	_ "k8s.io/client-go/plugin/pkg/client/auth"
 
+	files "github.com/kubectl-mlflow/kubectl-mlflow/manifests"
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/cmd/deploy"
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/cmd/deployments"
+	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/cmd/diff"
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/cmd/gcp"
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/cmd/install"
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/cmd/internal/ui"
+	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/cmd/manifests"
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/cmd/portforward"
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/cmd/predict"
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/cmd/uninstall"
+	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/cmd/upgrade"
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/cmd/version"
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/cmd/wait"
+	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/trackingserver"
 )
 
 // Main runs one command line, without the program's name, and returns the exit code. It prints all that is printed about
@@ -94,6 +99,9 @@ cluster. deploy makes an image of a model version and a Knative Service of the i
 	}
 	add("server",
 		install.NewCommand(config, streams, talk),
+		upgrade.NewCommand(config, streams, talk),
+		diff.NewCommand(config, streams, talk),
+		manifests.NewCommand(trackingserver.New(config, files.FS, talk), streams, talk),
 		wait.NewCommand(config, talk),
 		portforward.NewCommand(config, streams, talk),
 		uninstall.NewCommand(config, streams, talk),

@@ -2,6 +2,7 @@ package trackingserver
 
 import (
 	"context"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"maps"
@@ -19,6 +20,7 @@ import (
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/cluster"
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/instance"
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/readiness"
+	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/tracking"
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/progress"
 )
 
@@ -36,12 +38,26 @@ type world struct {
 	refuse    func(verb string, r cluster.Ref) error
 	notReady  func(r cluster.Ref) error
 	probe     func() error
+	asked     tracking.Credentials
+	classes   []*unstructured.Unstructured
+	rights    []string // that are missing: "create deployments"
+	held      error    // by somebody else: the lock's failure
 }
 
 var errKilled = errors.New("killed")
 
 func newWorld() *world {
-	return &world{objects: map[cluster.Ref]*unstructured.Unstructured{}, record: map[string]instance.Instance{}, namespace: "default"}
+	return &world{
+		objects: map[cluster.Ref]*unstructured.Unstructured{}, record: map[string]instance.Instance{}, namespace: "default",
+		classes: []*unstructured.Unstructured{storageClass("standard", "true"), storageClass("fast", "false")},
+	}
+}
+
+func storageClass(name, isDefault string) *unstructured.Unstructured {
+	class := &unstructured.Unstructured{}
+	class.SetName(name)
+	class.SetAnnotations(map[string]string{isDefaultClass: isDefault})
+	return class
 }
 
 // client is a Client on the world, and on the manifests as they are shipped.
@@ -64,7 +80,8 @@ func (w *world) client() *Client {
 			}
 			return nil
 		},
-		probe: func(context.Context, tunnel) error {
+		probe: func(_ context.Context, _ tunnel, cred tracking.Credentials) error {
+			w.asked = cred
 			if w.probe != nil {
 				return w.probe()
 			}
@@ -128,6 +145,9 @@ func (w *world) Get(_ context.Context, r cluster.Ref) (*unstructured.Unstructure
 }
 
 func (w *world) List(_ context.Context, q cluster.Query) ([]*unstructured.Unstructured, error) {
+	if q.Kind == "StorageClass" {
+		return w.classes, nil
+	}
 	var found []*unstructured.Unstructured
 	for r, obj := range w.objects {
 		if r.GroupVersionKind == q.GroupVersionKind && r.Namespace == q.Namespace {
@@ -150,34 +170,78 @@ func (w *world) Observe(_ context.Context, qs []cluster.Query, f func([]*unstruc
 	return fmt.Errorf("the world does not change by itself; there are still %d objects", len(found))
 }
 
-func (w *world) Apply(ctx context.Context, objs []*unstructured.Unstructured, dryRun bool) ([]cluster.Change, error) {
-	var done []cluster.Change
+func (w *world) Preview(ctx context.Context, objs []*unstructured.Unstructured, o cluster.ApplyOptions) ([]cluster.Applied, error) {
+	var done []cluster.Applied
 	for _, obj := range objs {
-		r := cluster.RefOf(obj)
-		verb := "apply"
-		if dryRun {
-			verb = "dry run"
-		}
-		if r.Namespace != "" && w.objects[core("Namespace", "", r.Namespace)] == nil {
-			return done, apierrors.NewNotFound(schema.GroupResource{Resource: "namespaces"}, r.Namespace)
-		}
-		if err := w.do(verb, r); err != nil {
+		applied, err := w.ApplyObject(ctx, obj, o)
+		if err != nil {
 			return done, err
 		}
-		live, err := w.Get(ctx, r)
-		change := cluster.Change{Ref: r, Action: cluster.Created}
-		if err == nil {
-			change.UID, change.Action = live.GetUID(), cluster.Configured
-			if live.GetAnnotations()["applied"] == text(obj) {
-				change.Action = cluster.Unchanged
-			}
-		}
-		if !dryRun {
-			change.UID = w.put(obj, change.UID)
-		}
-		done = append(done, change)
+		done = append(done, applied)
 	}
 	return done, nil
+}
+
+func (w *world) ApplyObject(ctx context.Context, obj *unstructured.Unstructured, o cluster.ApplyOptions) (cluster.Applied, error) {
+	r := cluster.RefOf(obj)
+	verb := "apply"
+	if o.DryRun {
+		verb = "dry run"
+	}
+	if r.Namespace != "" && w.objects[core("Namespace", "", r.Namespace)] == nil {
+		return cluster.Applied{}, apierrors.NewNotFound(schema.GroupResource{Resource: "namespaces"}, r.Namespace)
+	}
+	if err := w.do(verb, r); err != nil {
+		return cluster.Applied{}, err
+	}
+	applied := cluster.Applied{Change: cluster.Change{Ref: r, Action: cluster.Created}, After: obj.DeepCopy()}
+	if live, err := w.Get(ctx, r); err == nil {
+		applied.Before, applied.UID, applied.Action = live, live.GetUID(), cluster.Configured
+		if live.GetAnnotations()["applied"] == text(obj) {
+			applied.Action = cluster.Unchanged
+		}
+		if replicas, found := live.Object["replicas"]; found {
+			applied.After.Object["spec"].(map[string]any)["replicas"] = replicas
+		}
+	}
+	if !o.DryRun {
+		applied.UID = w.put(obj, applied.UID)
+	}
+	return applied, nil
+}
+
+func (w *world) Missing(_ context.Context, wanted []cluster.Access) ([]cluster.Access, error) {
+	var missing []cluster.Access
+	for _, a := range wanted {
+		a.Resource = strings.ToLower(a.Kind) + "s"
+		if slices.Contains(w.rights, a.Verb+" "+a.Resource) {
+			missing = append(missing, a)
+		}
+	}
+	return missing, nil
+}
+
+func (w *world) Lock(ctx context.Context, _, _, _ string, _ func(string)) (context.Context, func() error, error) {
+	if w.held != nil {
+		return nil, nil, w.held
+	}
+	w.held = errors.New("held by this one")
+	return ctx, func() error { w.held = nil; return nil }, nil
+}
+
+func (w *world) Replicas(_ context.Context, r cluster.Ref) (int64, error) {
+	if n, found := w.objects[r].Object["replicas"]; found {
+		return n.(int64), nil
+	}
+	return 1, nil
+}
+
+func (w *world) Scale(_ context.Context, r cluster.Ref, replicas int64) error {
+	if err := w.do(fmt.Sprintf("scale to %d", replicas), r); err != nil {
+		return err
+	}
+	w.objects[r].Object["replicas"] = replicas
+	return nil
 }
 
 func text(obj *unstructured.Unstructured) string {
@@ -195,9 +259,16 @@ func (w *world) put(obj *unstructured.Unstructured, uid types.UID) types.UID {
 		uid = types.UID(fmt.Sprintf("uid-%d", w.uids))
 	}
 	kept := obj.DeepCopy()
+	if live, ok := w.objects[cluster.RefOf(obj)]; ok && live.Object["replicas"] != nil {
+		kept.Object["replicas"] = live.Object["replicas"]
+	}
 	kept.SetAnnotations(map[string]string{"applied": text(obj)})
 	kept.SetUID(uid)
-	if data, ok := kept.Object["stringData"]; ok {
+	if given, ok := kept.Object["stringData"].(map[string]any); ok {
+		data := map[string]any{}
+		for key, value := range given {
+			data[key] = base64.StdEncoding.EncodeToString([]byte(value.(string)))
+		}
 		kept.Object["data"] = data
 	}
 	w.objects[cluster.RefOf(obj)] = kept
@@ -205,10 +276,15 @@ func (w *world) put(obj *unstructured.Unstructured, uid types.UID) types.UID {
 }
 
 func (w *world) Create(_ context.Context, obj *unstructured.Unstructured, dryRun bool) (*unstructured.Unstructured, error) {
+	r := cluster.RefOf(obj)
 	if dryRun {
-		return obj, w.do("dry run", cluster.RefOf(obj))
+		return obj, w.do("dry run", r)
 	}
-	return nil, errors.New("only dry runs are expected")
+	if err := w.do("create", r); err != nil {
+		return nil, err
+	}
+	w.put(obj, "")
+	return w.objects[r], nil
 }
 
 func (w *world) CreateOnce(_ context.Context, obj *unstructured.Unstructured) (*unstructured.Unstructured, error) {
@@ -303,7 +379,7 @@ func (noTunnel) Close() error { return nil }
 // install installs and expects it to work.
 func (w *world) install(t *testing.T, p Parameters) []Change {
 	t.Helper()
-	done, err := w.client().Install(t.Context(), p)
+	done, err := w.client().Install(t.Context(), p, Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

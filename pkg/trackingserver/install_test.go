@@ -42,7 +42,7 @@ func TestInstallGoesStageByStage(t *testing.T) {
 		}
 	}
 	want := []string{
-		"apply namespace/mlflow",
+		"create namespace/mlflow",
 		"create secret/mlflow-secret",
 		"apply serviceaccount/mlflow",
 		"apply configmap/mlflow-config",
@@ -75,7 +75,7 @@ func TestInstallKnowsAllBeforeItWritesAnything(t *testing.T) {
 		}
 	}
 	for _, entry := range journal[:last] {
-		if !strings.HasPrefix(entry, "dry run") && entry != "apply namespace/mlflow" {
+		if !strings.HasPrefix(entry, "dry run") && entry != "create namespace/mlflow" {
 			t.Errorf("%q comes before the end of the dry run", entry)
 		}
 	}
@@ -156,7 +156,7 @@ func TestInstallConvergesAfterAKillAnywhere(t *testing.T) {
 			ctx, killed := context.WithCancel(t.Context())
 			defer killed()
 			w.kill, w.killed = n+1, killed
-			if _, err := w.client().Install(ctx, Parameters{}); !errors.Is(err, errKilled) && !errors.Is(err, context.Canceled) {
+			if _, err := w.client().Install(ctx, Parameters{}, Options{}); !errors.Is(err, errKilled) && !errors.Is(err, context.Canceled) {
 				t.Fatalf("got %v, want the kill", err)
 			}
 			password := w.objects[core("Secret", "mlflow", secretName)]
@@ -232,7 +232,7 @@ func TestInstallRefusesAndChangesNothing(t *testing.T) {
 				c.given(t, w)
 			}
 			w.journal = nil
-			done, err := w.client().Install(t.Context(), c.p)
+			done, err := w.client().Install(t.Context(), c.p, Options{})
 			if failure.ClassOf(err) != c.class || !strings.Contains(err.Error(), c.says) {
 				t.Errorf("got %v, want %s with %q", err, c.class, c.says)
 			}
@@ -259,7 +259,7 @@ func TestInstallTakesItsNamespaceBackWhenTheDryRunFails(t *testing.T) {
 		}
 		return nil
 	}
-	done, err := w.client().Install(t.Context(), Parameters{})
+	done, err := w.client().Install(t.Context(), Parameters{}, Options{})
 	if !errors.Is(err, error(conflict)) {
 		t.Errorf("got %v", err)
 	}
@@ -272,7 +272,7 @@ func TestInstallLeavesANamespaceThatIsThereAsItIs(t *testing.T) {
 	w := newWorld()
 	w.put(namespaceNamed("team"), "theirs")
 	w.install(t, Parameters{Namespace: "team"})
-	if slices.Contains(w.journal, "apply namespace/team") {
+	if slices.Contains(w.journal, "create namespace/team") {
 		t.Error("the namespace was written")
 	}
 	for _, item := range w.record["team"].Inventory.Items {
@@ -292,7 +292,7 @@ func TestInstallRunsAFailedMigrationAgain(t *testing.T) {
 		w.objects[r].Object["status"] = map[string]any{"conditions": []any{map[string]any{"type": "Failed", "status": "True"}}}
 		return failing
 	}
-	done, err := w.client().Install(t.Context(), Parameters{})
+	done, err := w.client().Install(t.Context(), Parameters{}, Options{})
 	if !errors.Is(err, error(failing)) {
 		t.Fatalf("got %v", err)
 	}

@@ -9,29 +9,43 @@ import (
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/cluster"
 )
 
-// clearFailed deletes the Job of an earlier attempt that failed: it would never run again. Its cause may be gone by now.
-func (in *installation) clearFailed(ctx context.Context, job *unstructured.Unstructured) error {
-	ref := cluster.RefOf(job)
-	live, err := in.get(ctx, ref)
-	if err != nil || live == nil || !jobFailed(live) {
-		return err
+// clearMigrations deletes the Jobs of earlier attempts that would not run again: one that failed, whose cause may be gone by
+// now, and in the midst of an upgrade one that is done, which says nothing of the schema as it is now.
+func (in *installation) clearMigrations(ctx context.Context, objs []*unstructured.Unstructured) error {
+	for _, job := range objs {
+		if job.GetKind() != "Job" {
+			continue
+		}
+		ref := cluster.RefOf(job)
+		live, err := in.get(ctx, ref)
+		if err != nil {
+			return err
+		}
+		if live == nil || !ended(live, "Failed") && (in.record.Replicas == 0 || !ended(live, "Complete")) {
+			continue
+		}
+		if err := in.cluster.Delete(ctx, ref, live.GetUID()); err != nil {
+			return err
+		}
+		delete(in.plan, ref) // which was made with the old one in sight
+		err = in.cluster.Observe(ctx, []cluster.Query{cluster.QueryOf(ref)}, func(objs []*unstructured.Unstructured) (bool, error) {
+			return len(objs) == 0, nil
+		})
+		if err != nil {
+			return err
+		}
 	}
-	if err := in.cluster.Delete(ctx, ref, live.GetUID()); err != nil {
-		return err
-	}
-	delete(in.plan, ref) // which was made with the failed one in sight
-	return in.cluster.Observe(ctx, []cluster.Query{cluster.QueryOf(ref)}, func(objs []*unstructured.Unstructured) (bool, error) {
-		return len(objs) == 0, nil
-	})
+	return nil
 }
 
-func jobFailed(job *unstructured.Unstructured) bool {
+// ended tells whether a Job has come to an end of this type, Complete or Failed.
+func ended(job *unstructured.Unstructured, how string) bool {
 	conditions, _, err := unstructured.NestedSlice(job.Object, "status", "conditions")
 	if err != nil {
 		return false
 	}
 	for _, c := range conditions {
-		if c, ok := c.(map[string]any); ok && c["type"] == "Failed" && c["status"] == "True" {
+		if c, ok := c.(map[string]any); ok && c["type"] == how && c["status"] == "True" {
 			return true
 		}
 	}

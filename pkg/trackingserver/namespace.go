@@ -16,6 +16,7 @@ import (
 
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/failure"
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/cluster"
+	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/instance"
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/progress"
 )
 
@@ -80,7 +81,8 @@ func about(kind string) bool {
 // native tells what Kubernetes puts into every namespace.
 func native(obj *unstructured.Unstructured) bool {
 	return obj.GetKind() == "ConfigMap" && obj.GetName() == "kube-root-ca.crt" ||
-		obj.GetKind() == "ServiceAccount" && obj.GetName() == "default"
+		obj.GetKind() == "ServiceAccount" && obj.GetName() == "default" ||
+		obj.GetKind() == "Lease" && obj.GetName() == instance.Name // what our lock may leave behind
 }
 
 // namespacedKinds are all kinds whose objects live in a namespace and can be deleted. One that cannot be asked about is an

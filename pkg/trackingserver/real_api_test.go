@@ -22,11 +22,15 @@ import (
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/failure"
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/cluster"
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/readiness"
+	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/tracking"
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/progress"
 )
 
 // realKubeconfig names the kubeconfig of an API server that may be written to. No other one is ever taken.
 const realKubeconfig = "KUBECTL_MLFLOW_TEST_KUBECONFIG"
+
+// testClass is a storage class that gives no volumes. It stays: others may be using it.
+const testClass = "kubectl-mlflow-test"
 
 // warnings are what the API server says beside its answers.
 type warnings struct {
@@ -85,6 +89,13 @@ func openReal(t *testing.T) *testbed {
 		}
 	})
 	r.namespace = made.GetName()
+	// Not the default: other tests are about a cluster that has none.
+	_, err = r.cluster.CreateOnce(t.Context(), &unstructured.Unstructured{Object: map[string]any{
+		"apiVersion": "storage.k8s.io/v1", "kind": "StorageClass", "metadata": map[string]any{"name": testClass}, "provisioner": "kubernetes.io/no-provisioner",
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
 	return r
 }
 
@@ -92,7 +103,7 @@ func openReal(t *testing.T) *testbed {
 func (r *testbed) client() *Client {
 	c := New(r.flags, manifests.FS, progress.Discard{})
 	c.wait = func(context.Context, []readiness.Target, progress.Step) error { return nil }
-	c.probe = func(context.Context, tunnel) error { return nil }
+	c.probe = func(context.Context, tunnel, tracking.Credentials) error { return nil }
 	return c
 }
 
@@ -120,7 +131,7 @@ func (r *testbed) versions(t *testing.T) map[string]string {
 
 func TestRealInstallAgainUninstallInstall(t *testing.T) {
 	r := openReal(t)
-	p := Parameters{Namespace: r.namespace, DatabaseStorage: "50Gi"}
+	p := Parameters{Namespace: r.namespace, DatabaseStorage: "50Gi", StorageClass: testClass}
 	for _, change := range mustInstall(t, r.client(), p) {
 		if change.Action != cluster.Created {
 			t.Errorf("first install: %s %s", change.Object(), change.Action)
@@ -167,14 +178,14 @@ func TestRealInstallAgainUninstallInstall(t *testing.T) {
 	if err := r.cluster.Delete(t.Context(), secret, ""); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := r.client().Install(t.Context(), p); failure.ClassOf(err) != failure.Refused {
+	if _, err := r.client().Install(t.Context(), p, Options{}); failure.ClassOf(err) != failure.Refused {
 		t.Errorf("install without the Secret of its data: got %v, want it refused", err)
 	}
 }
 
 func mustInstall(t *testing.T, c *Client, p Parameters) []Change {
 	t.Helper()
-	done, err := c.Install(t.Context(), p)
+	done, err := c.Install(t.Context(), p, Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -198,7 +209,7 @@ func TestRealInstallTakesItsNamespaceBackWhenTheDryRunFails(t *testing.T) {
 	c := r.client()
 	c.manifests = broken
 	name := r.namespace + "-more"
-	done, err := c.Install(t.Context(), Parameters{Namespace: name})
+	done, err := c.Install(t.Context(), Parameters{Namespace: name, StorageClass: testClass}, Options{})
 	if failure.ClassOf(err) != failure.Invalid || !strings.Contains(err.Error(), "70000") || len(done) > 0 {
 		t.Errorf("got %v, %v, want the port refused", done, err)
 	}

@@ -3,7 +3,6 @@ package trackingserver
 import (
 	"cmp"
 	"fmt"
-	"strings"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
@@ -125,11 +124,4 @@ func containerImage(workload *unstructured.Unstructured) string {
 	first, _ := containers[0].(map[string]any)
 	image, _ := first["image"].(string)
 	return image
-}
-
-// tagOf is the tag of an image reference, which for MLflow's images names the version, or "" where it has none.
-func tagOf(image string) string {
-	image, _, _ = strings.Cut(image, "@")
-	_, tag, _ := strings.Cut(image[strings.LastIndex(image, "/")+1:], ":")
-	return tag
 }

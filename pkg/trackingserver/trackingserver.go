@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"net"
 
+	"golang.org/x/sync/errgroup"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -18,6 +19,7 @@ import (
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/forward"
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/instance"
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/readiness"
+	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/tracking"
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/progress"
 )
 
@@ -31,7 +33,7 @@ type Client struct {
 	cluster   kubernetes
 	records   records
 	wait      func(ctx context.Context, targets []readiness.Target, s progress.Step) error
-	probe     func(ctx context.Context, t tunnel) error
+	probe     func(ctx context.Context, t tunnel, cred tracking.Credentials) error
 	dial      func(to cluster.ServicePort) tunnel
 	kinds     func(ctx context.Context) ([]schema.GroupVersionKind, error)
 }
@@ -42,12 +44,17 @@ type kubernetes interface {
 	Get(ctx context.Context, r cluster.Ref) (*unstructured.Unstructured, error)
 	List(ctx context.Context, q cluster.Query) ([]*unstructured.Unstructured, error)
 	Observe(ctx context.Context, qs []cluster.Query, f func([]*unstructured.Unstructured) (done bool, err error)) error
-	Apply(ctx context.Context, objs []*unstructured.Unstructured, dryRun bool) ([]cluster.Change, error)
+	ApplyObject(ctx context.Context, obj *unstructured.Unstructured, o cluster.ApplyOptions) (cluster.Applied, error)
+	Preview(ctx context.Context, objs []*unstructured.Unstructured, o cluster.ApplyOptions) ([]cluster.Applied, error)
 	Create(ctx context.Context, obj *unstructured.Unstructured, dryRun bool) (*unstructured.Unstructured, error)
 	CreateOnce(ctx context.Context, obj *unstructured.Unstructured) (*unstructured.Unstructured, error)
 	Delete(ctx context.Context, r cluster.Ref, uid types.UID) error
 	Prune(ctx context.Context, old, now cluster.Inventory) ([]cluster.Change, error)
 	DeleteInventory(ctx context.Context, inv cluster.Inventory, evenKept bool) ([]cluster.Change, error)
+	Missing(ctx context.Context, wanted []cluster.Access) ([]cluster.Access, error)
+	Lock(ctx context.Context, namespace, name, operation string, note func(string)) (locked context.Context, unlock func() error, err error)
+	Replicas(ctx context.Context, r cluster.Ref) (int64, error)
+	Scale(ctx context.Context, r cluster.Ref, replicas int64) error
 }
 
 // records keeps what is installed where.
@@ -101,6 +108,9 @@ type Change struct {
 	schema.GroupVersionKind
 	Namespace, Name string
 	Action          string // created, configured, unchanged, pruned (deleted) or kept
+	// After is the object as it is, or would be, with the server's defaults; nil where it is deleted, and for a Secret,
+	// whose content is never told.
+	After *unstructured.Unstructured
 }
 
 // Unchanged is the Action of an object that is as it was.
@@ -111,14 +121,6 @@ func (c Change) Object() string { return c.ref().String() }
 
 func (c Change) ref() cluster.Ref {
 	return cluster.Ref{GroupVersionKind: c.GroupVersionKind, Namespace: c.Namespace, Name: c.Name}
-}
-
-func changes(done []cluster.Change) []Change {
-	public := make([]Change, 0, len(done))
-	for _, d := range done {
-		public = append(public, Change{GroupVersionKind: d.GroupVersionKind, Namespace: d.Namespace, Name: d.Name, Action: d.Action})
-	}
-	return public
 }
 
 // place is the namespace to work in, and what is recorded there: the one that the flags name; else the context's, if it
@@ -146,13 +148,17 @@ func (c *Client) installed(ctx context.Context) (*instance.Instance, error) {
 		return nil, err
 	}
 	if record == nil {
-		return nil, &failure.Error{
-			Class: failure.Invalid, Reason: "NotInstalled",
-			Message: fmt.Sprintf("there is no MLflow in namespace %s that kubectl-mlflow installed", namespace),
-			Hint:    "install it with: kubectl mlflow install; or name its namespace with --namespace",
-		}
+		return nil, notInstalled(namespace)
 	}
 	return record, nil
+}
+
+func notInstalled(namespace string) error {
+	return &failure.Error{
+		Class: failure.Invalid, Reason: "NotInstalled",
+		Message: fmt.Sprintf("there is no MLflow in namespace %s that kubectl-mlflow installed", namespace),
+		Hint:    "install it with: kubectl mlflow install; or name its namespace with --namespace",
+	}
 }
 
 // get is the object, or nil where there is none.
@@ -162,6 +168,30 @@ func (c *Client) get(ctx context.Context, r cluster.Ref) (*unstructured.Unstruct
 		return nil, nil
 	}
 	return obj, err
+}
+
+// getAll reads objects, several at once. What is not there is not in the answer.
+func (c *Client) getAll(ctx context.Context, objs []*unstructured.Unstructured) (map[cluster.Ref]*unstructured.Unstructured, error) {
+	found := make([]*unstructured.Unstructured, len(objs))
+	all, ctx := errgroup.WithContext(ctx)
+	all.SetLimit(8)
+	for i, obj := range objs {
+		all.Go(func() error {
+			live, err := c.get(ctx, cluster.RefOf(obj))
+			found[i] = live
+			return err
+		})
+	}
+	if err := all.Wait(); err != nil {
+		return nil, err
+	}
+	live := map[cluster.Ref]*unstructured.Unstructured{}
+	for i, obj := range objs {
+		if found[i] != nil {
+			live[cluster.RefOf(obj)] = found[i]
+		}
+	}
+	return live, nil
 }
 
 // core names an object of the core API group.

@@ -24,30 +24,69 @@ func (c *Client) Uninstall(ctx context.Context, deleteData bool) ([]Change, erro
 	if err != nil {
 		return nil, err
 	}
-	namespace, rest := splitNamespace(record.Inventory)
+	if err := c.mayTakeAway(ctx, record, deleteData); err != nil {
+		return nil, err
+	}
 	var done []cluster.Change
-	err = progress.Do(c.progress, "Deleting MLflow", func(s progress.Step) error {
-		done, err = c.cluster.DeleteInventory(ctx, rest, deleteData)
+	err = c.locked(ctx, record.Namespace, uninstall, func(ctx context.Context) error {
+		now, err := c.records.Load(ctx, record.Namespace) // under the lock
+		if err != nil || now == nil {
+			return err
+		}
+		record = now
+		done, err = c.takeAway(ctx, record, deleteData)
+		return err
+	})
+	if err != nil || !deleteData {
+		return deleted(done), err
+	}
+	namespace, _ := splitNamespace(record.Inventory)
+	if namespace == nil {
+		return deleted(done), nil
+	}
+	change, err := c.deleteNamespace(ctx, *namespace)
+	return deleted(append(done, change...)), err
+}
+
+// mayTakeAway is failure.Forbidden where a right is missing, and failure.Refused where another tool would put objects back.
+func (c *Client) mayTakeAway(ctx context.Context, record *instance.Instance, deleteData bool) error {
+	if err := c.may(ctx, uninstall, record.Namespace, uninstallRights(record, deleteData)); err != nil {
+		return err
+	}
+	_, rest := splitNamespace(record.Inventory)
+	for _, item := range rest.Items {
+		live, err := c.get(ctx, item.Ref)
 		if err != nil {
+			return err
+		}
+		if live == nil {
+			continue
+		}
+		if keeper, kept := cluster.KeptBy(live); kept {
+			return keptElsewhere(live, keeper)
+		}
+	}
+	return nil
+}
+
+// takeAway deletes all but the namespace.
+func (c *Client) takeAway(ctx context.Context, record *instance.Instance, deleteData bool) ([]cluster.Change, error) {
+	_, rest := splitNamespace(record.Inventory)
+	var done []cluster.Change
+	err := progress.Do(c.progress, "Deleting MLflow", func(s progress.Step) error {
+		var err error
+		if done, err = c.cluster.DeleteInventory(ctx, rest, deleteData); err != nil {
 			return err
 		}
 		return c.gone(ctx, record.Namespace, done, s)
 	})
 	if err != nil {
-		return changes(done), err
+		return done, err
 	}
 	if !deleteData {
-		return changes(done), c.remember(ctx, record, done)
+		return done, c.remember(ctx, record, done)
 	}
-	if err := c.records.Delete(ctx, record.Namespace); err != nil {
-		return changes(done), err
-	}
-	if namespace != nil {
-		change, err := c.deleteNamespace(ctx, *namespace)
-		done = append(done, change...)
-		return changes(done), err
-	}
-	return changes(done), nil
+	return done, c.records.Delete(ctx, record.Namespace)
 }
 
 // splitNamespace takes the namespace out of the inventory: with it would go whatever else lives in it.

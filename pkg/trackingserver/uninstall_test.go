@@ -128,7 +128,7 @@ func TestUninstallLeavesWhatIsNotItsOwn(t *testing.T) {
 	t.Run("Secret that somebody brought along", func(t *testing.T) {
 		w := newWorld()
 		w.put(namespaceNamed("mlflow"), "")
-		secret, err := newSecret("mlflow")
+		secret, err := ownSecret(Parameters{}).make("mlflow")
 		if err != nil {
 			t.Fatal(err)
 		}

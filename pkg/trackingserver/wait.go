@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/failure"
-	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/cluster"
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/forward"
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/instance"
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/readiness"
@@ -33,13 +32,20 @@ func (c *Client) Wait(ctx context.Context) error {
 			continue
 		}
 		err := progress.Do(c.progress, fmt.Sprintf("Waiting for the pods of %s", item.Ref), func(s progress.Step) error {
+			live, err := c.get(ctx, item.Ref)
+			if err == nil {
+				err = awake(live)
+			}
+			if err != nil {
+				return err
+			}
 			return c.wait(ctx, []readiness.Target{{Object: item.Ref}}, s)
 		})
 		if err != nil {
 			return err
 		}
 	}
-	return c.answers(ctx, record.HTTP)
+	return c.answers(ctx, record)
 }
 
 // PortForward serves MLflow on the listeners until ctx ends. It calls ready once MLflow has answered through the tunnel:
@@ -50,7 +56,13 @@ func (c *Client) PortForward(ctx context.Context, listeners []net.Listener, read
 		return err
 	}
 	t := c.dial(record.HTTP)
-	err = progress.Do(c.progress, "Asking MLflow and its database", func(progress.Step) error { return c.probe(ctx, t) })
+	err = progress.Do(c.progress, "Asking MLflow and its database", func(progress.Step) error {
+		question, err := c.question(ctx, record)
+		if err != nil {
+			return err
+		}
+		return question(ctx, t)
+	})
 	if err == nil {
 		ready()
 		err = forward.Serve(ctx, listeners, t.DialContext, c.progress)
@@ -68,20 +80,45 @@ func (c *Client) running(ctx context.Context) (*instance.Instance, error) {
 }
 
 // answers returns when MLflow has answered from its database.
-func (c *Client) answers(ctx context.Context, to cluster.ServicePort) error {
+func (c *Client) answers(ctx context.Context, record *instance.Instance) error {
 	return progress.Do(c.progress, "Asking MLflow and its database", func(s progress.Step) error {
-		t := c.dial(to)
-		return errors.Join(c.ask(ctx, t, s), t.Close())
+		question, err := c.question(ctx, record)
+		if err != nil {
+			return err
+		}
+		t := c.dial(record.HTTP)
+		return errors.Join(ask(ctx, func() error { return question(ctx, t) }, s), t.Close())
 	})
 }
 
+// question asks MLflow, as basic-auth's admin where the installation has that. To those who may not read the admin's password,
+// being asked for one is answer enough.
+func (c *Client) question(ctx context.Context, record *instance.Instance) (func(context.Context, tunnel) error, error) {
+	password, err := c.adminPassword(ctx, record)
+	if failure.ClassOf(err) == failure.Forbidden {
+		return func(ctx context.Context, t tunnel) error {
+			err := c.probe(ctx, t, tracking.Credentials{})
+			if failure.ClassOf(err) == failure.Forbidden {
+				return nil
+			}
+			return err
+		}, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return func(ctx context.Context, t tunnel) error {
+		return c.probe(ctx, t, tracking.Credentials{Username: adminUser, Password: password})
+	}, nil
+}
+
 // ask asks until there is an answer. A server that has just become ready may still fail to reach its database.
-func (c *Client) ask(ctx context.Context, t tunnel, s progress.Step) error {
+func ask(ctx context.Context, question func() error, s progress.Step) error {
 	ticker := time.NewTicker(again)
 	defer ticker.Stop()
 	var last error
 	for {
-		err := c.probe(ctx, t)
+		err := question()
 		if err == nil || failure.ClassOf(err) == failure.Forbidden {
 			return err
 		}
@@ -109,8 +146,9 @@ func notAnswered(ctx context.Context, last error) error {
 }
 
 // probe asks MLflow for an experiment. The Host header is one that MLflow always allows.
-func probe(ctx context.Context, t tunnel) error {
+func probe(ctx context.Context, t tunnel, cred tracking.Credentials) error {
 	transport := &http.Transport{DialContext: t.DialContext}
 	defer transport.CloseIdleConnections()
-	return tracking.New(&url.URL{Scheme: "http", Host: "localhost:5000"}, transport).Probe(ctx)
+	at := &url.URL{Scheme: "http", Host: "localhost:5000"}
+	return tracking.New(at, tracking.Authenticate(transport, at, cred)).Probe(ctx)
 }

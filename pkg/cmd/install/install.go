@@ -4,6 +4,7 @@ package install
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"time"
 
@@ -13,74 +14,109 @@ import (
 
 	"github.com/kubectl-mlflow/kubectl-mlflow/manifests"
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/cmd/internal/args"
+	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/cmd/internal/parameters"
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/cmd/internal/ui"
+	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/failure"
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/trackingserver"
 )
 
 // Flags is what the user typed.
 type Flags struct {
-	Parameters trackingserver.Parameters
-	Timeout    time.Duration
+	Timeout     time.Duration
+	DryRun      string // none, client or server
+	Output      string
+	SecretsOnly bool
 }
 
 // NewCommand makes the command.
 func NewCommand(getter genericclioptions.RESTClientGetter, streams genericiooptions.IOStreams, talk *ui.Progress) *cobra.Command {
-	flags := Flags{Timeout: 10 * time.Minute}
+	flags := Flags{Timeout: 10 * time.Minute, DryRun: dryRunNone}
 	command := &cobra.Command{
 		Use:   "install",
 		Short: "Put MLflow on the cluster and wait until it answers",
 		Long: `Put MLflow on the cluster and wait until it answers: the tracking server, its PostgreSQL
-database and its artifact store, each on a volume of its own.
+database and its artifact store, each on a volume of its own; with --overlay gcp artifacts are in
+a bucket of Google Cloud Storage, and with --cloudsql the database is in Cloud SQL too.
 
 The namespace is the one of -n, else the context's if MLflow is installed there, else mlflow.
 Running it again changes what is not as it should be, and nothing else: what a flag does not say
-stays as it was. Passwords are made once and kept. It is safe to interrupt and to repeat.
+stays as it was, MLflow's version too, which only upgrade changes. Passwords are made once and
+kept. It is safe to interrupt and to repeat.
 
-Standard output says what was done to each object.`,
+Standard output says what was done to each object. Secrets are never printed.`,
 		Example: `  # MLflow in the namespace mlflow
   kubectl mlflow install
 
   # In another namespace, on a storage class of its own
-  kubectl mlflow install -n ml-prod --storage-class fast --database-storage 50Gi`,
+  kubectl mlflow install -n ml-prod --storage-class fast --database-storage 50Gi
+
+  # On GKE: artifacts in a bucket; then the database in Cloud SQL too. What Google needs first: kubectl mlflow gcp setup
+  kubectl mlflow install --overlay gcp --artifacts-destination gs://my-bucket/mlflow
+  kubectl mlflow install --cloudsql --cloudsql-instance my-project:europe-west1:mlflow \
+    --artifacts-destination gs://my-bucket/mlflow --database-password-file password.txt
+
+  # What would change, before it does
+  kubectl mlflow install --dry-run=server`,
 		Args:        args.Exactly(),
 		Annotations: map[string]string{ui.Interrupted: "what was applied stays on the cluster"},
-		RunE: func(c *cobra.Command, _ []string) error {
-			o, err := flags.ToOptions(c.Flag("namespace").Value.String())
-			if err != nil {
-				return err
-			}
-			o.Installer, o.Streams, o.Talk = trackingserver.New(getter, manifests.FS, talk), streams, talk
-			o.Next = ui.Next(c, "port-forward")
-			return o.Run(c.Context())
-		},
 	}
-	p := &flags.Parameters
-	command.Flags().StringVar(&p.Overlay, "overlay", p.Overlay, "What is installed: local (PostgreSQL and artifacts on volumes). Default: as installed before, else "+trackingserver.DefaultOverlay)
-	command.Flags().StringVar(&p.Image, "image", p.Image, "Image of MLflow, as REPOSITORY[:TAG][@DIGEST], for a mirror or a build of your own")
-	command.Flags().StringVar(&p.StorageClass, "storage-class", p.StorageClass, "Storage class of all volumes. Default: the cluster's")
-	command.Flags().StringVar(&p.DatabaseStorage, "database-storage", p.DatabaseStorage, "Size of the database's volume, as 10Gi")
-	command.Flags().StringVar(&p.ArtifactsStorage, "artifacts-storage", p.ArtifactsStorage, "Size of the artifacts' volume, as 10Gi")
+	typed := parameters.Add(command.Flags())
+	applying := parameters.AddApply(command.Flags())
+	command.RunE = func(c *cobra.Command, _ []string) error {
+		p, notes, err := typed.Parameters(c.Flag("namespace").Value.String())
+		if err := errors.Join(err, flags.check()); err != nil {
+			return err
+		}
+		how, err := applying.Options(streams.In, func(line string) { talk.Say("%s", line) })
+		if err != nil {
+			return err
+		}
+		for _, note := range notes {
+			talk.Say("%s", note)
+		}
+		o := &Options{
+			Flags: flags, Parameters: p, How: how, Installer: trackingserver.New(getter, manifests.FS, talk), Streams: streams, Talk: talk,
+			Next: ui.Next(c, "port-forward"),
+		}
+		return o.Run(c.Context())
+	}
+	command.Flags().StringVar(&flags.DryRun, "dry-run", flags.DryRun, "none, client (print what would be sent) or server (ask the API server what would come of it)")
+	command.Flags().Lookup("dry-run").NoOptDefVal = string(trackingserver.DryRunClient)
+	command.Flags().StringVarP(&flags.Output, "output", "o", flags.Output, "Print the objects as they are then: "+ui.ObjectFormats)
+	command.Flags().BoolVar(&flags.SecretsOnly, "secrets-only", flags.SecretsOnly, "Make the namespace and the Secrets, and nothing else: for manifests that Argo CD, Flux or kubectl applies")
 	command.Flags().DurationVar(&flags.Timeout, "timeout", flags.Timeout, "How long all of it may take")
 	return command
 }
 
-// ToOptions checks what needs no network.
-func (f *Flags) ToOptions(namespace string) (*Options, error) {
-	o := &Options{Parameters: f.Parameters, Timeout: f.Timeout}
-	o.Parameters.Namespace = namespace
-	return o, errors.Join(o.Parameters.Validate(), args.Positive("--timeout", f.Timeout))
+const dryRunNone = "none"
+
+// check needs no network.
+func (f *Flags) check() error {
+	var dry error
+	if !slices.Contains([]string{dryRunNone, string(trackingserver.DryRunClient), string(trackingserver.DryRunServer)}, f.DryRun) {
+		dry = &failure.Error{Class: failure.Invalid, Reason: "UnknownDryRun", Object: "--dry-run",
+			Message: fmt.Sprintf("%q is not a way to try", f.DryRun), Hint: "use none, client or server"}
+	}
+	if f.SecretsOnly && f.DryRun != dryRunNone {
+		dry = &failure.Error{Class: failure.Invalid, Reason: "UnknownDryRun", Object: "--dry-run",
+			Message: "secrets are made or not: --secrets-only has no dry run", Hint: "leave one of them out"}
+	}
+	return errors.Join(dry, ui.CheckObjectFormat(f.Output), args.Positive("--timeout", f.Timeout))
 }
 
 // Installer is the part of trackingserver.Client that this verb needs.
 type Installer interface {
-	Install(ctx context.Context, p trackingserver.Parameters) ([]trackingserver.Change, error)
+	Install(ctx context.Context, p trackingserver.Parameters, o trackingserver.Options) ([]trackingserver.Change, error)
+	SecretsOnly(ctx context.Context, p trackingserver.Parameters, o trackingserver.Options) ([]trackingserver.Change, error)
+	Plan(ctx context.Context, p trackingserver.Parameters, o trackingserver.Options, dry trackingserver.DryRun) ([]trackingserver.Difference, error)
 }
 
 // Options is what the verb needs.
 type Options struct {
+	Flags
 	Installer  Installer
 	Parameters trackingserver.Parameters
-	Timeout    time.Duration
+	How        trackingserver.Options
 	Streams    genericiooptions.IOStreams
 	Talk       *ui.Progress
 	Next       string // command line to type after it
@@ -90,8 +126,15 @@ type Options struct {
 func (o *Options) Run(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, o.Timeout)
 	defer cancel()
-	changes, err := o.Installer.Install(ctx, o.Parameters)
-	if err = errors.Join(err, ui.PrintChanges(o.Streams.Out, changes)); err != nil {
+	switch {
+	case o.DryRun != dryRunNone:
+		return o.dryRun(ctx)
+	case o.SecretsOnly:
+		changes, err := o.Installer.SecretsOnly(ctx, o.Parameters, o.How)
+		return errors.Join(err, ui.PrintChanges(o.Streams.Out, o.Output, "", changes))
+	}
+	changes, err := o.Installer.Install(ctx, o.Parameters, o.How)
+	if err = errors.Join(err, ui.PrintChanges(o.Streams.Out, o.Output, "", changes)); err != nil {
 		return err
 	}
 	where := namespace(changes)
@@ -102,6 +145,22 @@ func (o *Options) Run(ctx context.Context) error {
 	}
 	o.Talk.Say("Next: %s", o.Next)
 	return nil
+}
+
+func (o *Options) dryRun(ctx context.Context) error {
+	plan, err := o.Installer.Plan(ctx, o.Parameters, o.How, trackingserver.DryRun(o.DryRun))
+	if err != nil {
+		return err
+	}
+	changes := make([]trackingserver.Change, 0, len(plan))
+	for _, d := range plan {
+		changes = append(changes, d.Change)
+	}
+	suffix := " (dry run)"
+	if o.DryRun == string(trackingserver.DryRunServer) {
+		suffix = " (server dry run)"
+	}
+	return ui.PrintChanges(o.Streams.Out, o.Output, suffix, changes)
 }
 
 // namespace is where the objects live, as part of a sentence.

@@ -17,8 +17,22 @@ import (
 
 type installer func(ctx context.Context, p trackingserver.Parameters) ([]trackingserver.Change, error)
 
-func (f installer) Install(ctx context.Context, p trackingserver.Parameters) ([]trackingserver.Change, error) {
+func (f installer) Install(ctx context.Context, p trackingserver.Parameters, _ trackingserver.Options) ([]trackingserver.Change, error) {
 	return f(ctx, p)
+}
+
+func (f installer) SecretsOnly(ctx context.Context, p trackingserver.Parameters, _ trackingserver.Options) ([]trackingserver.Change, error) {
+	changes, err := f(ctx, p)
+	return changes[:0], err
+}
+
+func (f installer) Plan(ctx context.Context, p trackingserver.Parameters, _ trackingserver.Options, _ trackingserver.DryRun) ([]trackingserver.Difference, error) {
+	changes, err := f(ctx, p)
+	var plan []trackingserver.Difference
+	for _, c := range changes {
+		plan = append(plan, trackingserver.Difference{Change: c})
+	}
+	return plan, err
 }
 
 func change(action string) trackingserver.Change {
@@ -32,9 +46,19 @@ func TestRun(t *testing.T) {
 	broken := &failure.Error{Class: failure.Diagnosed, Message: "the image cannot be pulled"}
 	for name, c := range map[string]struct {
 		changes     []trackingserver.Change
+		flags       Flags
 		err         error
 		out, errOut string
 	}{
+		"dry run": {
+			changes: []trackingserver.Change{change("created")}, flags: Flags{DryRun: "server"},
+			out: "deployment.apps/mlflow created (server dry run)\n",
+		},
+		"dry run on the client, names": {
+			changes: []trackingserver.Change{change("created")}, flags: Flags{DryRun: "client", Output: "name"},
+			out: "deployment.apps/mlflow\n",
+		},
+		"secrets only": {changes: []trackingserver.Change{change("created")}, flags: Flags{SecretsOnly: true}},
 		"fresh": {
 			changes: []trackingserver.Change{change("created")},
 			out:     "deployment.apps/mlflow created\n",
@@ -50,7 +74,11 @@ func TestRun(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			streams, _, out, errOut := genericiooptions.NewTestIOStreams()
-			o := Options{Timeout: time.Minute, Streams: streams, Talk: ui.NewProgress(errOut), Next: "kubectl mlflow port-forward",
+			c.flags.Timeout = time.Minute
+			if c.flags.DryRun == "" {
+				c.flags.DryRun = dryRunNone
+			}
+			o := Options{Flags: c.flags, Streams: streams, Talk: ui.NewProgress(errOut), Next: "kubectl mlflow port-forward",
 				Installer: installer(func(ctx context.Context, _ trackingserver.Parameters) ([]trackingserver.Change, error) {
 					if _, ok := ctx.Deadline(); !ok {
 						t.Error("--timeout does not reach the library")
@@ -67,18 +95,20 @@ func TestRun(t *testing.T) {
 	}
 }
 
-func TestToOptions(t *testing.T) {
-	flags := Flags{Parameters: trackingserver.Parameters{StorageClass: "Not A Name"}}
-	_, err := flags.ToOptions("Bad_Namespace")
-	if failure.ClassOf(err) != failure.Invalid {
-		t.Fatalf("error is %v, want failure.Invalid", err)
-	}
-	if !strings.Contains(err.Error(), "--timeout") {
-		t.Errorf("%v does not name --timeout", err)
-	}
-	flags = Flags{Timeout: time.Minute}
-	o, err := flags.ToOptions("ml")
-	if err != nil || o.Parameters.Namespace != "ml" {
-		t.Errorf("namespace is %q, %v", o.Parameters.Namespace, err)
+func TestCheck(t *testing.T) {
+	for name, c := range map[string]struct {
+		flags Flags
+		says  string
+	}{
+		"no time":           {Flags{DryRun: "none"}, "--timeout"},
+		"no way to try":     {Flags{DryRun: "maybe", Timeout: time.Minute}, "maybe"},
+		"no format":         {Flags{DryRun: "none", Output: "xml", Timeout: time.Minute}, "xml"},
+		"secrets and trial": {Flags{DryRun: "client", SecretsOnly: true, Timeout: time.Minute}, "--secrets-only"},
+		"good":              {Flags{DryRun: "server", Output: "yaml", Timeout: time.Minute}, ""},
+	} {
+		err := c.flags.check()
+		if c.says == "" && err != nil || c.says != "" && (failure.ClassOf(err) != failure.Invalid || !strings.Contains(err.Error(), c.says)) {
+			t.Errorf("%s: got %v, want %q in it", name, err, c.says)
+		}
 	}
 }

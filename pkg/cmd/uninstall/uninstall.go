@@ -73,7 +73,7 @@ func (o *Options) Run(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, o.Timeout)
 	defer cancel()
 	changes, err := o.Uninstaller.Uninstall(ctx, o.DeleteData)
-	if err = errors.Join(err, ui.PrintChanges(o.Streams.Out, inWordsOfDeletion(changes))); err != nil {
+	if err = errors.Join(err, ui.PrintChanges(o.Streams.Out, "", "", inWordsOfDeletion(changes))); err != nil {
 		return err
 	}
 	if o.DeleteData {

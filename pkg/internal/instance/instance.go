@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strconv"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -19,6 +20,8 @@ import (
 const (
 	// Name is the record's name in its namespace: there is one MLflow to a namespace.
 	Name = "kubectl-mlflow"
+	// tooling names us to other tools that know ApplySets, with the version of how we keep one.
+	tooling = "kubectl-mlflow/v1"
 	// Label is on every record, with the value "true".
 	Label = "mlflow.kubectl/instance"
 )
@@ -32,6 +35,7 @@ type Instance struct {
 	Parameters map[string]string // as given at the last install, no secrets: upgrade starts from them
 	HTTP       cluster.ServicePort
 	AuthSecret string // Secret with the admin's credentials, or ""
+	Replicas   int64  // of the server before an upgrade stopped it; 0 where none is under way
 	Inventory  cluster.Inventory
 }
 
@@ -53,6 +57,7 @@ const (
 	keyImage      = "image"
 	keySchema     = "schema"
 	keyAuthSecret = "authSecret"
+	keyReplicas   = "replicas"
 	keyParameters = "parameters" // JSON: object of strings
 	keyHTTP       = "http"       // JSON: cluster.ServicePort
 	keyInventory  = "inventory"  // JSON: array of item
@@ -120,7 +125,9 @@ func encode(i Instance) (*unstructured.Unstructured, error) {
 		apiVersion, kind := it.ToAPIVersionAndKind()
 		items = append(items, item{APIVersion: apiVersion, Kind: kind, Namespace: it.Namespace, Name: it.Name, UID: it.UID})
 	}
-	data := map[string]any{keyOverlay: i.Overlay, keyImage: i.Image, keySchema: i.Schema, keyAuthSecret: i.AuthSecret}
+	data := map[string]any{
+		keyOverlay: i.Overlay, keyImage: i.Image, keySchema: i.Schema, keyAuthSecret: i.AuthSecret, keyReplicas: strconv.FormatInt(i.Replicas, 10),
+	}
 	for key, value := range map[string]any{keyParameters: i.Parameters, keyHTTP: i.HTTP, keyInventory: items} {
 		text, err := json.Marshal(value)
 		if err != nil {
@@ -133,6 +140,13 @@ func encode(i Instance) (*unstructured.Unstructured, error) {
 	obj.SetNamespace(i.Namespace)
 	obj.SetName(Name)
 	obj.SetLabels(map[string]string{cluster.ManagedByLabel: cluster.FieldManager, Label: "true"})
+	members := make([]cluster.Ref, 0, len(i.Inventory.Items))
+	for _, it := range i.Inventory.Items {
+		if it.Kind != "Namespace" && it.Kind != "Secret" { // these are made, not applied
+			members = append(members, it.Ref)
+		}
+	}
+	cluster.MarkApplySet(obj, tooling, members)
 	return obj, nil
 }
 
@@ -147,6 +161,11 @@ func decode(obj *unstructured.Unstructured) (*Instance, error) {
 	i := &Instance{
 		Namespace: obj.GetNamespace(), Overlay: data[keyOverlay], Image: data[keyImage],
 		Schema: data[keySchema], AuthSecret: data[keyAuthSecret],
+	}
+	if text := data[keyReplicas]; text != "" { // records of before there were upgrades lack it
+		if i.Replicas, err = strconv.ParseInt(text, 10, 64); err != nil {
+			return nil, unreadable(obj, fmt.Errorf("its %s: %w", keyReplicas, err))
+		}
 	}
 	var items []item
 	for key, into := range map[string]any{keyParameters: &i.Parameters, keyHTTP: &i.HTTP, keyInventory: &items} {

@@ -112,7 +112,7 @@ func example(namespace string) Instance {
 		Namespace: namespace, Overlay: "local", Image: "ghcr.io/mlflow/mlflow:v3.17.2-full", Schema: "abc",
 		Parameters: map[string]string{"artifactRoot": "gs://b/p"},
 		HTTP:       cluster.ServicePort{Namespace: namespace, Service: "mlflow", Port: "5000"},
-		AuthSecret: "mlflow-admin",
+		AuthSecret: "mlflow-admin", Replicas: 2,
 		Inventory: cluster.Inventory{Items: []cluster.Change{
 			{Ref: cluster.Ref{GroupVersionKind: schema.GroupVersionKind{Version: "v1", Kind: "Namespace"}, Name: namespace}, UID: "1"},
 			{Ref: deployment},

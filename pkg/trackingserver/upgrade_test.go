@@ -1,0 +1,253 @@
+package trackingserver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/failure"
+	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/cluster"
+)
+
+const (
+	oldImage = "ghcr.io/mlflow/mlflow:v3.16.1-full"
+	newImage = "ghcr.io/mlflow/mlflow:v3.17.2-full"
+)
+
+// serverOf is the server's Deployment in the namespace mlflow.
+func (w *world) serverOf(t *testing.T) cluster.Ref {
+	t.Helper()
+	for r := range w.objects {
+		if r.Kind == "Deployment" && r.Name == "mlflow" {
+			return r
+		}
+	}
+	t.Fatal("there is no server")
+	return cluster.Ref{}
+}
+
+func (w *world) upgrade(t *testing.T, p Parameters) []string {
+	t.Helper()
+	var said []string
+	if _, err := w.client().Upgrade(t.Context(), p, false, Options{Say: func(line string) { said = append(said, line) }}); err != nil {
+		t.Fatal(err)
+	}
+	return said
+}
+
+func TestUpgradeStopsMigratesAndStarts(t *testing.T) {
+	w := newWorld()
+	w.install(t, Parameters{Image: oldImage, Limits: "memory=4Gi"})
+	w.objects[w.serverOf(t)].Object["replicas"] = int64(3)
+	w.journal = nil
+	said := w.upgrade(t, Parameters{Image: newImage})
+	var order []string
+	for _, entry := range generic(w.journal) {
+		if !strings.HasPrefix(entry, "dry run") {
+			order = append(order, entry)
+		}
+	}
+	want := []string{
+		"scale to 0 deployment.apps/mlflow",
+		"wait for statefulset.apps/postgres",
+		"apply job.batch/mlflow-migration",
+		"wait for job.batch/mlflow-migration",
+		"apply deployment.apps/mlflow",
+		"scale to 3 deployment.apps/mlflow",
+		"wait for deployment.apps/mlflow",
+		"ask MLflow",
+		"delete job.batch/mlflow-migration",
+	}
+	if diff := cmp.Diff(want, order); diff != "" {
+		t.Error(diff)
+	}
+	if len(said) != 1 || !strings.Contains(said[0], oldImage) || !strings.Contains(said[0], newImage) || !strings.Contains(said[0], "away") {
+		t.Errorf("said %q", said)
+	}
+	record := w.record["mlflow"]
+	if record.Image != newImage || record.Replicas != 0 || record.Parameters["LIMITS"] != "memory=4Gi" || record.Parameters["MLFLOW_IMAGE"] != newImage {
+		t.Errorf("recorded are image %s, %d replicas, %v", record.Image, record.Replicas, record.Parameters)
+	}
+	w.journal = nil
+	w.install(t, Parameters{})
+	if wrote := w.wrote(); len(wrote) > 0 {
+		t.Errorf("an install afterwards wrote %v", wrote)
+	}
+}
+
+func TestUpgradeWithoutAnImageGoesToThatOfTheManifestsInTheSameRegistry(t *testing.T) {
+	w := newWorld()
+	w.install(t, Parameters{Image: "registry.example.com/mlflow:v3.16.1-full"})
+	w.upgrade(t, Parameters{})
+	if got := w.record["mlflow"].Image; got != "registry.example.com/mlflow:v3.17.2-full" {
+		t.Errorf("upgraded to %s", got)
+	}
+	w.journal = nil
+	if said := w.upgrade(t, Parameters{}); len(said) != 1 || !strings.Contains(said[0], "already") {
+		t.Errorf("a second upgrade said %q", said)
+	}
+	if wrote := w.wrote(); len(wrote) > 0 {
+		t.Errorf("a second upgrade wrote %v", wrote)
+	}
+}
+
+func TestUpgradeRefusesAndChangesNothing(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		before Parameters
+		given  func(*testing.T, *world)
+		p      Parameters
+		class  failure.Class
+		says   string
+	}{
+		{"a downgrade", Parameters{Image: newImage}, nil, Parameters{Image: oldImage}, failure.Refused, "does not go back"},
+		{"a digest", Parameters{Image: "mlflow@sha256:" + strings.Repeat("0", 64)}, nil, Parameters{}, failure.Invalid, "--image"},
+		{"what is gone", Parameters{}, func(t *testing.T, w *world) { w.uninstall(t, false) }, Parameters{Image: "mlflow:v4.0.0"}, failure.Invalid, "uninstalled"},
+		{"what was never there", Parameters{}, func(t *testing.T, w *world) { w.uninstall(t, true) }, Parameters{}, failure.Invalid, "there is no MLflow"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			w := newWorld()
+			w.install(t, c.before)
+			if c.given != nil {
+				c.given(t, w)
+			}
+			w.journal = nil
+			_, err := w.client().Upgrade(t.Context(), c.p, false, Options{})
+			if failure.ClassOf(err) != c.class || !strings.Contains(err.Error(), c.says) {
+				t.Errorf("got %v, want %s with %q", err, c.class, c.says)
+			}
+			if len(w.journal) > 0 {
+				t.Errorf("did %v", w.journal)
+			}
+		})
+	}
+}
+
+func TestAFailedMigrationLeavesTheOldServerAndBothWaysOpen(t *testing.T) {
+	failing := func(t *testing.T) *world {
+		w := newWorld()
+		w.install(t, Parameters{Image: oldImage})
+		template := text(w.objects[w.serverOf(t)])
+		for r, obj := range w.objects {
+			if r.Kind == "Job" {
+				obj.Object["status"] = map[string]any{"conditions": []any{map[string]any{"type": "Complete", "status": "True"}}}
+			}
+		}
+		w.notReady = func(r cluster.Ref) error {
+			if r.Kind == "Job" {
+				w.objects[r].Object["status"] = map[string]any{"conditions": []any{map[string]any{"type": "Failed", "status": "True"}}}
+				return &failure.Error{Class: failure.Diagnosed, Reason: "JobFailed", Object: r.String(), Message: "it failed", Evidence: []string{"column exists"}}
+			}
+			return nil
+		}
+		_, err := w.client().Upgrade(t.Context(), Parameters{Image: newImage}, false, Options{})
+		f, ok := errors.AsType[*failure.Error](err)
+		if !ok || f.Reason != "MigrationFailed" || f.Class != failure.Diagnosed {
+			t.Fatalf("got %v", err)
+		}
+		if !strings.Contains(f.Hint, "kubectl mlflow install --namespace mlflow") || !slices.Contains(f.Evidence, "column exists") {
+			t.Errorf("hint %q, evidence %q", f.Hint, f.Evidence)
+		}
+		now := w.objects[w.serverOf(t)].DeepCopy()
+		delete(now.Object, "replicas")
+		if text(now) != template {
+			t.Error("the old server's Deployment was changed")
+		}
+		if record := w.record["mlflow"]; record.Image != oldImage || record.Replicas != 1 || record.Parameters["MLFLOW_IMAGE"] != oldImage {
+			t.Errorf("recorded are image %s, %d replicas, %v", record.Image, record.Replicas, record.Parameters)
+		}
+		w.notReady, w.journal = nil, nil
+		return w
+	}
+	t.Run("on", func(t *testing.T) {
+		w := failing(t)
+		w.upgrade(t, Parameters{Image: newImage})
+		if got := w.record["mlflow"]; got.Image != newImage || got.Replicas != 0 {
+			t.Errorf("recorded are image %s, %d replicas", got.Image, got.Replicas)
+		}
+	})
+	t.Run("back", func(t *testing.T) {
+		w := failing(t)
+		w.install(t, Parameters{})
+		wrote := generic(w.wrote())
+		for _, want := range []string{"apply job.batch/mlflow-migration", "scale to 1 deployment.apps/mlflow"} { // what the schema is now is not taken from before
+			if !slices.Contains(wrote, want) {
+				t.Errorf("an install after the failure wrote %v, want %q in it", wrote, want)
+			}
+		}
+		if got := w.record["mlflow"]; got.Image != oldImage || got.Replicas != 0 {
+			t.Errorf("recorded are image %s, %d replicas", got.Image, got.Replicas)
+		}
+	})
+}
+
+// A kill anywhere in an upgrade, and a rerun of it, end in the same objects; a plain install in between does no harm.
+func TestUpgradeConvergesAfterAKillAnywhere(t *testing.T) {
+	begin := func(t *testing.T) *world {
+		w := newWorld()
+		w.install(t, Parameters{Image: oldImage})
+		w.journal = nil
+		return w
+	}
+	whole := begin(t)
+	whole.upgrade(t, Parameters{Image: newImage})
+	for n, entry := range whole.journal[:len(whole.journal)-1] {
+		t.Run(fmt.Sprintf("after %02d %s", n+1, entry), func(t *testing.T) {
+			w := begin(t)
+			ctx, killed := context.WithCancel(t.Context())
+			defer killed()
+			w.kill, w.killed = n+1, killed
+			if _, err := w.client().Upgrade(ctx, Parameters{Image: newImage}, false, Options{}); !errors.Is(err, errKilled) && !errors.Is(err, context.Canceled) {
+				t.Fatalf("got %v, want the kill", err)
+			}
+			w.kill = 0
+			w.upgrade(t, Parameters{Image: newImage})
+			if diff := cmp.Diff(whole.left(), w.left()); diff != "" {
+				t.Error(diff)
+			}
+			record := w.record["mlflow"]
+			if record.Image != newImage || record.Replicas != 0 {
+				t.Errorf("recorded are image %s, %d replicas", record.Image, record.Replicas)
+			}
+			if replicas, err := w.Replicas(t.Context(), w.serverOf(t)); err != nil || replicas != 1 {
+				t.Errorf("the server has %d replicas", replicas)
+			}
+			w.journal = nil
+			w.install(t, Parameters{})
+			if wrote := w.wrote(); len(wrote) > 0 {
+				t.Errorf("an install afterwards wrote %v", wrote)
+			}
+		})
+	}
+}
+
+func TestVersionsAreToldByTagAndDigest(t *testing.T) {
+	for _, c := range []struct {
+		a, b        string
+		same, older bool
+	}{
+		{"mlflow:v3.16.1-full", "mlflow:v3.17.2-full", false, true},
+		{"registry.example.com:5000/mlflow:v3.17.2-full", "mlflow:v3.17.2-full", true, false},
+		{"mlflow:v3.9.0", "mlflow:v3.17.2", false, true},
+		{"mlflow:mine", "mlflow:v3.17.2", false, false},
+		{"mlflow@sha256:1", "mirror/mlflow@sha256:1", true, false},
+		{"mlflow@sha256:1", "mlflow@sha256:2", false, false},
+		{"mlflow:v3.17.2@sha256:1", "mlflow:v3.17.2", true, false},
+	} {
+		if same, old := sameVersion(c.a, c.b), older(c.a, c.b); same != c.same || old != c.older {
+			t.Errorf("%s and %s: same %t, older %t", c.a, c.b, same, old)
+		}
+	}
+	for image, want := range map[string]string{
+		"registry.example.com:5000/mlflow": "registry.example.com:5000/mlflow", "a/mlflow:v1@sha256:1": "a/mlflow", "mlflow:v1": "mlflow",
+	} {
+		if got := repositoryOf(image); got != want {
+			t.Errorf("repositoryOf(%s) = %s", image, got)
+		}
+	}
+}
