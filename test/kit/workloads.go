@@ -428,7 +428,7 @@ func (c *Controller) status(ctx context.Context, r schema.GroupVersionResource, 
 	return ignore(err, apierrors.IsNotFound, apierrors.IsConflict)
 }
 
-// event tells of an object, once.
+// event tells of an object: again is told by the same event.
 func (c *Controller) event(ctx context.Context, about *unstructured.Unstructured, kind, reason, message string) error {
 	hash := fnv.New32a()
 	_, _ = fmt.Fprint(hash, about.GetUID(), reason, message)
@@ -446,6 +446,12 @@ func (c *Controller) event(ctx context.Context, about *unstructured.Unstructured
 	if err != nil {
 		return err
 	}
-	_, err = c.client.Resource(core("events")).Namespace(about.GetNamespace()).Create(ctx, &unstructured.Unstructured{Object: obj}, metav1.CreateOptions{})
-	return ignore(err, apierrors.IsAlreadyExists)
+	at := c.client.Resource(core("events")).Namespace(about.GetNamespace())
+	_, err = at.Create(ctx, &unstructured.Unstructured{Object: obj}, metav1.CreateOptions{})
+	if !apierrors.IsAlreadyExists(err) {
+		return err
+	}
+	again := fmt.Appendf(nil, `{"lastTimestamp":%q,"count":%d}`, now.UTC().Format(time.RFC3339), now.Unix())
+	_, err = at.Patch(ctx, event.Name, types.MergePatchType, again, metav1.PatchOptions{})
+	return ignore(err, apierrors.IsNotFound)
 }
