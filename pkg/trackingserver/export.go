@@ -68,6 +68,8 @@ An Application with the path overlays/%[1]s. The migration is a hook of the sync
 
 A Kustomization with the path ./overlays/%[1]s and wait: true.
 
+Neither deletes the namespace or a volume: they stay when the Application or the Kustomization goes.
+
 ## Changes
 
 Export again, with other flags. Who edits the files gives the migration Job another name with it, in overlays/%[1]s: it is named after

@@ -49,10 +49,18 @@ func TestKubectlRendersAnExportAsInstallDoes(t *testing.T) {
 				annotations, _ := metadata["annotations"].(map[string]any)
 				labels, _ := metadata["labels"].(map[string]any)
 				stage, _ := labels[component].(string)
-				if annotations["argocd.argoproj.io/sync-wave"] != waves[stage] {
+				wave := waves[stage]
+				if doc["kind"] == "Ingress" {
+					wave = "1"
+				}
+				if annotations["argocd.argoproj.io/sync-wave"] != wave {
 					t.Errorf("%s %s: annotations are %v", doc["kind"], metadata["name"], annotations)
 				}
 				if hook := annotations["argocd.argoproj.io/hook"]; (hook == "Sync") != (doc["kind"] == "Job") {
+					t.Errorf("%s %s: annotations are %v", doc["kind"], metadata["name"], annotations)
+				}
+				data := doc["kind"] == "PersistentVolumeClaim" || doc["kind"] == "Namespace"
+				if (annotations["argocd.argoproj.io/sync-options"] == "Prune=false,Delete=false") != data || (annotations["kustomize.toolkit.fluxcd.io/prune"] == "disabled") != data {
 					t.Errorf("%s %s: annotations are %v", doc["kind"], metadata["name"], annotations)
 				}
 				for key := range annotations {
