@@ -129,7 +129,7 @@ func secretsOf(objs []*unstructured.Unstructured) map[string]namedSecret {
 			case field == "tls":
 				add(volume, "tls", "")
 			case field == "secret":
-				add(volume, "generic", keyFile)
+				add(volume, "generic", keyGoogleKey)
 			}
 			for field, value := range value {
 				walk(field, value)
@@ -141,6 +141,3 @@ func secretsOf(objs []*unstructured.Unstructured) map[string]namedSecret {
 	}
 	return found
 }
-
-// keyFile is what Secrets with Google's keys have.
-const keyFile = "key.json"

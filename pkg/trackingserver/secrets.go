@@ -26,6 +26,7 @@ const (
 
 	keyDatabasePassword = "DB_PASSWORD"
 	keyAdminPassword    = "MLFLOW_AUTH_ADMIN_PASSWORD" //nolint:gosec // a name
+	keyAdminUser        = "MLFLOW_AUTH_ADMIN_USERNAME" // a ServiceMonitor wants to read this from a Secret too
 	keyGoogleKey        = "key.json"
 
 	// adminUser is basic-auth's first user.
@@ -97,6 +98,7 @@ func (p Parameters) wantedSecrets(g GivenSecrets, why intent) []wantedSecret {
 		wanted = append(wanted, wantedSecret{name: authSecretName, keys: []secretKey{
 			{name: keyAdminPassword, given: g.AdminPassword, flag: "--admin-password-file", opens: true},
 			{name: "MLFLOW_FLASK_SERVER_SECRET_KEY"},
+			{name: keyAdminUser, given: adminUser, flag: "--basic-auth"},
 		}})
 	}
 	for _, key := range []struct{ secret, given, flag, file string }{
