@@ -23,6 +23,7 @@ type lab struct {
 	Registry   string `json:"registry"`
 	BaseImage  string `json:"baseImage"`
 	Bin        string `json:"bin"`
+	Cache      string `json:"cache"`
 }
 
 // openLab asks the lab where it is; `make test-e2e` has booted it.
@@ -67,7 +68,8 @@ func (l *lab) command(ctx context.Context, env []string, name string, args ...st
 // run runs a command to its end and returns what it left, whatever its exit code.
 func (l *lab) run(t *testing.T, env []string, name string, args ...string) result {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 15*time.Minute)
+	// Cleanups call it, too, when the context of the test has ended.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), 15*time.Minute)
 	defer cancel()
 	var stdout, stderr bytes.Buffer
 	cmd := l.command(ctx, env, name, args...)
@@ -112,10 +114,10 @@ func (l *lab) written(t *testing.T) string {
 }
 
 // forward keeps `kubectl mlflow port-forward` running until the test ends and returns the URL that it printed.
-func (l *lab) forward(t *testing.T) string {
+func (l *lab) forward(t *testing.T, flags ...string) string {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
-	cmd := l.command(ctx, nil, filepath.Join(l.root, "bin/kubectl-mlflow"), "port-forward", ":5000")
+	cmd := l.command(ctx, nil, filepath.Join(l.root, "bin/kubectl-mlflow"), append([]string{"port-forward", ":5000"}, flags...)...)
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
