@@ -21,6 +21,7 @@ import (
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/cmd/deploy"
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/cmd/deployments"
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/cmd/diff"
+	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/cmd/export"
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/cmd/gcp"
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/cmd/install"
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/cmd/internal/ui"
@@ -102,6 +103,7 @@ cluster. deploy makes an image of a model version and a Knative Service of the i
 		upgrade.NewCommand(config, streams, talk),
 		diff.NewCommand(config, streams, talk),
 		manifests.NewCommand(trackingserver.New(config, files.FS, talk), streams, talk),
+		export.NewCommand(trackingserver.New(config, files.FS, talk), streams, talk),
 		wait.NewCommand(config, talk),
 		portforward.NewCommand(config, streams, talk),
 		uninstall.NewCommand(config, streams, talk),

@@ -28,7 +28,7 @@ type Access struct {
 // nobody ask, nothing is known to be missing.
 func (c *Client) Missing(ctx context.Context, accesses []Access) ([]Access, error) {
 	asked := distinct(accesses)
-	denied := make([]bool, len(asked))
+	open := make([]bool, len(asked)) // questions
 	err := each(ctx, len(asked), func(ctx context.Context, i int) error {
 		a := &asked[i]
 		res, err := c.resourceOf(ctx, a.GroupVersionKind)
@@ -38,11 +38,36 @@ func (c *Client) Missing(ctx context.Context, accesses []Access) ([]Access, erro
 		if err != nil {
 			return err
 		}
-		a.Resource = res.Resource
+		open[i], a.Resource = true, res.Resource
 		if !res.namespaced {
 			a.Namespace = ""
 		}
-		denied[i], err = c.denied(ctx, *a)
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("asking what you may do: %w", err)
+	}
+	// Who may do everything, as most who install may, is asked once.
+	everything := map[string]bool{}
+	for i, a := range asked {
+		may, known := everything[a.Namespace]
+		if open[i] && !known {
+			denied, err := c.denied(ctx, Access{Verb: "*", GroupVersionKind: schema.GroupVersionKind{Group: "*", Version: "*"}, Resource: "*", Namespace: a.Namespace})
+			if err != nil {
+				return nil, fmt.Errorf("asking what you may do: %w", err)
+			}
+			may = !denied
+			everything[a.Namespace] = may
+		}
+		open[i] = open[i] && !may
+	}
+	denied := make([]bool, len(asked))
+	err = each(ctx, len(asked), func(ctx context.Context, i int) error {
+		if !open[i] {
+			return nil
+		}
+		var err error
+		denied[i], err = c.denied(ctx, asked[i])
 		return err
 	})
 	if err != nil {

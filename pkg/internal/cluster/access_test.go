@@ -52,8 +52,32 @@ func TestMissing(t *testing.T) {
 	}
 	slices.Sort(asked)
 	// A namespace is asked for as lying in itself, which is how the server judges a request for it.
-	if want := []string{"get  namespaces  ml ml", "patch apps deployments scale not-there-yet mlflow"}; !slices.Equal(asked, want) {
+	if want := []string{"* * *   ", "* * *  not-there-yet ", "get  namespaces  ml ml", "patch apps deployments scale not-there-yet mlflow"}; !slices.Equal(asked, want) {
 		t.Errorf("asked %q, want %q", asked, want)
+	}
+}
+
+func TestWhoMayDoEverythingIsAskedOnce(t *testing.T) {
+	a, c := newAPI(t, map[string]http.HandlerFunc{"POST " + reviews: func(w http.ResponseWriter, _ *http.Request) {
+		reply(w, http.StatusCreated, map[string]any{
+			"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview", "status": map[string]any{"allowed": true},
+		})
+	}})
+	var wanted []Access
+	for _, verb := range []string{"get", "create", "patch"} {
+		wanted = append(wanted, Access{Verb: verb, GroupVersionKind: configMapRef("").GroupVersionKind, Namespace: "ml"})
+	}
+	if got, err := c.Missing(t.Context(), wanted); len(got) != 0 || err != nil {
+		t.Errorf("got %v, %v", got, err)
+	}
+	questions := 0
+	for _, body := range a.bodies {
+		if body != "" {
+			questions++
+		}
+	}
+	if questions != 1 {
+		t.Errorf("asked %d questions, want 1", questions)
 	}
 }
 
