@@ -6,6 +6,8 @@ import (
 	"encoding/base64"
 	"fmt"
 	"io/fs"
+	"net/url"
+	"slices"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/yaml"
@@ -57,6 +59,40 @@ func (c *Client) SetUpGoogle(ctx context.Context, g Google) (Google, []GoogleRes
 	return complete, done, err
 }
 
+// InstalledFor says whether the MLflow that g, which is complete, is for is installed.
+func (c *Client) InstalledFor(ctx context.Context, g Google) (bool, error) {
+	record, err := c.records.Load(ctx, g.Namespace)
+	if err != nil || record == nil {
+		return false, err
+	}
+	overlay := overlayGCP
+	if g.CloudSQL {
+		overlay = CloudSQLOverlay
+	}
+	return record.Overlay == overlay, nil
+}
+
+// SetIdentity annotates the Kubernetes accounts of an MLflow that is installed with the service accounts of g. It waits for
+// nothing: pods that failed for want of a role come up when Google knows of it.
+func (c *Client) SetIdentity(ctx context.Context, g Google) ([]Change, error) {
+	google, cloudSQL := g.Accounts()
+	p := Parameters{Namespace: g.Namespace, GoogleServiceAccount: google, CloudSQLServiceAccount: cloudSQL}
+	return c.bring(ctx, p, install, Options{}, (*installation).identify)
+}
+
+// identify writes the accounts, and the record: the next install keeps them.
+func (in *installation) identify(ctx context.Context) error {
+	in.takeInventory()
+	if err := in.save(ctx); err != nil {
+		return err
+	}
+	accounts := slices.DeleteFunc(in.rendered.all(), func(obj *unstructured.Unstructured) bool { return obj.GetKind() != "ServiceAccount" })
+	if err := in.apply(ctx, accounts); err != nil {
+		return err
+	}
+	return in.save(ctx)
+}
+
 // secretsIn are the Secrets of a namespace, for the setup at Google. They are the user's: uninstall does not know them, as
 // what they open stays at Google too.
 type secretsIn struct {
@@ -82,7 +118,17 @@ func (s secretsIn) Read(ctx context.Context, at gcp.SecretKey) ([]byte, error) {
 		return nil, &failure.Error{Class: failure.Refused, Reason: "SecretIncomplete", Object: ref.String(),
 			Message: "it has no " + at.Key, Hint: "add it; or delete the Secret, if nothing uses it yet"}
 	}
-	return value, nil
+	if at.Key != keyDatabasePassword {
+		return value, nil
+	}
+	// In the Secret it is part of a URI; the database knows it plain.
+	plain, err := url.PathUnescape(string(value))
+	if err != nil || !inURI(string(value)) {
+		return nil, &failure.Error{Class: failure.Refused, Reason: "PasswordNotEscaped", Object: ref.String(),
+			Message: fmt.Sprintf("its %s becomes part of a URI and has characters that end it there, perhaps a line break", at.Key),
+			Hint:    "percent-encode them in the Secret (@ is %40), without a line break at the end"}
+	}
+	return []byte(plain), nil
 }
 
 func (s secretsIn) Create(ctx context.Context, at gcp.SecretKey, value []byte, dryRun bool) error {

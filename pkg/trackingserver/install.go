@@ -23,12 +23,6 @@ func (c *Client) SecretsOnly(ctx context.Context, p Parameters, o Options) ([]Ch
 	return c.bring(ctx, p, makeSecrets, o, (*installation).ensureSecrets)
 }
 
-// SetIdentity tells Google's service accounts to MLflow's pods and, where it is not empty, to the proxy's. As in Install, what
-// else is installed stays as it is.
-func (c *Client) SetIdentity(ctx context.Context, google, cloudSQL string) ([]Change, error) {
-	return c.Install(ctx, Parameters{GoogleServiceAccount: google, CloudSQLServiceAccount: cloudSQL}, Options{})
-}
-
 // install goes from stage to stage.
 func (in *installation) install(ctx context.Context) error {
 	in.takeInventory()

@@ -38,7 +38,7 @@ func (o *Options) script() string {
 			line(step.Why, gcloud(step.Show))
 		case step.Password != nil:
 			at := *step.Password
-			line(fmt.Sprintf("A password that nobody sees, in the Secret that MLflow will read. Leave this out where secret/%s is there.", at.Secret),
+			line(fmt.Sprintf("A password that nobody sees, in the Secret that MLflow will read. Leave this out where secret/%s is there (and use --apply where it has percent-escapes).", at.Secret),
 				fmt.Sprintf(`openssl rand -hex 24 | tr -d '\n' | %s create secret generic %s --from-file=%s=/dev/stdin`, o.Kubectl, at.Secret, at.Key))
 			line(step.Why, fmt.Sprintf(`%s get secret %s -o go-template='{"--password": {{.data.%s | base64decode | printf "%%q"}}}' | %s %s`,
 				o.Kubectl, at.Secret, at.Key, trackingserver.GcloudNoLog, gcloud(step.Do)))

@@ -8,6 +8,7 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 	"k8s.io/cli-runtime/pkg/genericclioptions"
@@ -37,8 +38,8 @@ func newSetup(getter genericclioptions.RESTClientGetter, streams genericiooption
 accounts with no more roles than they need, and with --cloudsql a database and its user. Last
 comes the install that uses it all. Nothing is asked or changed anywhere.
 
-With --apply they are run by the gcloud on the PATH, but for what is there already. It can be
-interrupted and repeated. A password or a key goes from gcloud into a Secret or from a Secret
+With --apply they are run by the gcloud on the PATH, but for what is there already, and where
+MLflow is installed its Kubernetes accounts are annotated. It can be interrupted and repeated. A password or a key goes from gcloud into a Secret or from a Secret
 into gcloud: it is in no file, no argument and no output.
 
 How MLflow's pods show who they are is chosen with --identity:
@@ -162,6 +163,8 @@ func invalid(reason, message, hint string) error {
 
 // Preparer is the part of trackingserver.Client that this verb needs.
 type Preparer interface {
+	InstalledFor(ctx context.Context, g trackingserver.Google) (bool, error)
+	SetIdentity(ctx context.Context, g trackingserver.Google) ([]trackingserver.Change, error)
 	SetUpGoogle(ctx context.Context, g trackingserver.Google) (trackingserver.Google, []trackingserver.GoogleResult, error)
 }
 
@@ -207,6 +210,9 @@ func (o *Options) Run(ctx context.Context) error {
 	} else {
 		o.Talk.Say("Google Cloud is prepared; nothing changed.")
 	}
+	if err := o.identify(ctx, complete); err != nil {
+		return err
+	}
 	for _, step := range trackingserver.PlanGoogle(complete) {
 		if step.SQL == nil {
 			continue
@@ -218,6 +224,30 @@ func (o *Options) Run(ctx context.Context) error {
 	}
 	o.Talk.Say("Next: %s", o.install(complete))
 	return nil
+}
+
+// looking is how long a cluster may take to say whether MLflow is installed: there may be none yet.
+const looking = 10 * time.Second
+
+// identify annotates the Kubernetes accounts where MLflow is installed already.
+func (o *Options) identify(ctx context.Context, g trackingserver.Google) error {
+	if google, _ := g.Accounts(); google == "" {
+		return nil
+	}
+	looked, cancel := context.WithTimeout(ctx, looking)
+	defer cancel()
+	installed, err := o.Preparer.InstalledFor(looked, g)
+	switch {
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case err != nil:
+		o.Talk.Say("Whether MLflow is installed in namespace %s was not to be seen: %v", g.Namespace, err)
+		return nil
+	case !installed:
+		return nil
+	}
+	changes, err := o.Preparer.SetIdentity(ctx, g)
+	return errors.Join(err, ui.PrintChanges(o.Streams.Out, "", "", changes))
 }
 
 // nodeWarning is the guide's.

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/spf13/cobra"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/cli-runtime/pkg/genericclioptions"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 
@@ -172,6 +173,19 @@ type preparer struct {
 	number string
 	done   []trackingserver.GoogleResult
 	err    error
+
+	installed bool
+	unseen    error
+	refused   error
+}
+
+func (p preparer) InstalledFor(context.Context, trackingserver.Google) (bool, error) {
+	return p.installed, p.unseen
+}
+
+func (p preparer) SetIdentity(_ context.Context, g trackingserver.Google) ([]trackingserver.Change, error) {
+	google, _ := g.Accounts()
+	return []trackingserver.Change{{GroupVersionKind: schema.GroupVersionKind{Version: "v1", Kind: "ServiceAccount"}, Name: google, Action: "configured"}}, p.refused
 }
 
 func (p preparer) SetUpGoogle(_ context.Context, g trackingserver.Google) (trackingserver.Google, []trackingserver.GoogleResult, error) {
@@ -212,5 +226,39 @@ func TestWhatWasDoneIsData(t *testing.T) {
 	lost := fmt.Errorf("no more")
 	if out, said, err := run(preparer{number: "123", done: done[:1], err: lost}); !errors.Is(err, lost) || out != "bucket gs://mlflow-prod: created\n" || strings.Contains(said, "Next") {
 		t.Errorf("%v, stdout %q, stderr %q", err, out, said)
+	}
+}
+
+func TestAnInstalledMLflowIsToldItsAccounts(t *testing.T) {
+	refused := errors.New("another run is under way")
+	for name, c := range map[string]struct {
+		preparer preparer
+		identity string
+		out      string
+		said     string
+		err      error
+	}{
+		"installed":     {preparer{installed: true}, "workload-identity", "serviceaccount/mlflow@my-project.iam.gserviceaccount.com configured\n", "Next: kubectl mlflow install", nil},
+		"not installed": {preparer{}, "workload-identity", "", "Next: kubectl mlflow install", nil},
+		"not seen":      {preparer{unseen: errors.New("no kubeconfig")}, "workload-identity", "", "was not to be seen: no kubeconfig\nNext: ", nil},
+		"no accounts":   {preparer{installed: true, unseen: errors.New("not asked")}, "principal", "", "Next: kubectl mlflow install", nil},
+		"refused":       {preparer{installed: true, refused: refused}, "workload-identity", "serviceaccount/mlflow@my-project.iam.gserviceaccount.com configured\n", "", refused},
+	} {
+		t.Run(name, func(t *testing.T) {
+			flags := Flags{Proxy: "deployment", Apply: true}
+			flags.Google = trackingserver.Google{Project: "my-project", Location: "EU", ArtifactsDestination: "gs://mlflow-prod", Identity: c.identity}
+			streams, _, out, errOut := genericiooptions.NewTestIOStreams()
+			o, err := flags.ToOptions(func(string) string { return "" })
+			if err != nil {
+				t.Fatal(err)
+			}
+			o.Preparer, o.Streams, o.Talk = c.preparer, streams, ui.NewProgress(streams.ErrOut)
+			o.Next = func(words ...string) string { return "kubectl mlflow " + strings.Join(words, " ") }
+			err = o.Run(t.Context())
+			o.Talk.Close()
+			if !errors.Is(err, c.err) || out.String() != c.out || !strings.Contains(errOut.String(), c.said) {
+				t.Errorf("%v, stdout %q, stderr %q", err, out, errOut)
+			}
+		})
 	}
 }

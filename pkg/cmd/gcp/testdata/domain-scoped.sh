@@ -22,7 +22,7 @@ gcloud iam service-accounts add-iam-policy-binding mlflow-proxy@models.example.c
 gcloud sql databases create tracking --instance=mlops --project=example.com:databases
 # The namespace, for the Secrets below: as install makes it, where it is not there.
 kubectl --context prod -n ml-prod get namespace ml-prod || { kubectl --context prod -n ml-prod create namespace ml-prod && kubectl --context prod -n ml-prod label namespace ml-prod app.kubernetes.io/name=mlflow pod-security.kubernetes.io/enforce=restricted pod-security.kubernetes.io/warn=restricted; }
-# A password that nobody sees, in the Secret that MLflow will read. Leave this out where secret/tracker-password is there.
+# A password that nobody sees, in the Secret that MLflow will read. Leave this out where secret/tracker-password is there (and use --apply where it has percent-escapes).
 openssl rand -hex 24 | tr -d '\n' | kubectl --context prod -n ml-prod create secret generic tracker-password --from-file=DB_PASSWORD=/dev/stdin
 # The user of the database. The password goes from the Secret to gcloud on its standard input, and not into gcloud's log.
 kubectl --context prod -n ml-prod get secret tracker-password -o go-template='{"--password": {{.data.DB_PASSWORD | base64decode | printf "%q"}}}' | CLOUDSDK_CORE_DISABLE_FILE_LOGGING=1 gcloud sql users create tracker --instance=mlops --project=example.com:databases --flags-file=-

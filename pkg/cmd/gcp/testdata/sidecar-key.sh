@@ -16,7 +16,7 @@ kubectl -n mlflow get namespace mlflow || { kubectl -n mlflow create namespace m
 gcloud iam service-accounts keys create - --iam-account=mlflow@my-project.iam.gserviceaccount.com --project=my-project | kubectl -n mlflow create secret generic mlflow-google-key --from-file=key.json=/dev/stdin
 # The database of MLflow.
 gcloud sql databases create mlflowdb --instance=mlops --project=my-project
-# A password that nobody sees, in the Secret that MLflow will read. Leave this out where secret/mlflow-database is there.
+# A password that nobody sees, in the Secret that MLflow will read. Leave this out where secret/mlflow-database is there (and use --apply where it has percent-escapes).
 openssl rand -hex 24 | tr -d '\n' | kubectl -n mlflow create secret generic mlflow-database --from-file=DB_PASSWORD=/dev/stdin
 # The user of the database. The password goes from the Secret to gcloud on its standard input, and not into gcloud's log.
 kubectl -n mlflow get secret mlflow-database -o go-template='{"--password": {{.data.DB_PASSWORD | base64decode | printf "%q"}}}' | CLOUDSDK_CORE_DISABLE_FILE_LOGGING=1 gcloud sql users create mlflow --instance=mlops --project=my-project --flags-file=-

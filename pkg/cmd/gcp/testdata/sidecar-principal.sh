@@ -14,7 +14,7 @@ gcloud projects add-iam-policy-binding my-project --role=roles/cloudsql.client -
 gcloud sql databases create mlflowdb --instance=mlops --project=my-project
 # The namespace, for the Secrets below: as install makes it, where it is not there.
 kubectl -n mlflow get namespace mlflow || { kubectl -n mlflow create namespace mlflow && kubectl -n mlflow label namespace mlflow app.kubernetes.io/name=mlflow pod-security.kubernetes.io/enforce=restricted pod-security.kubernetes.io/warn=restricted; }
-# A password that nobody sees, in the Secret that MLflow will read. Leave this out where secret/mlflow-database is there.
+# A password that nobody sees, in the Secret that MLflow will read. Leave this out where secret/mlflow-database is there (and use --apply where it has percent-escapes).
 openssl rand -hex 24 | tr -d '\n' | kubectl -n mlflow create secret generic mlflow-database --from-file=DB_PASSWORD=/dev/stdin
 # The user of the database. The password goes from the Secret to gcloud on its standard input, and not into gcloud's log.
 kubectl -n mlflow get secret mlflow-database -o go-template='{"--password": {{.data.DB_PASSWORD | base64decode | printf "%q"}}}' | CLOUDSDK_CORE_DISABLE_FILE_LOGGING=1 gcloud sql users create mlflow --instance=mlops --project=my-project --flags-file=-
