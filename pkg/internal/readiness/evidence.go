@@ -58,7 +58,7 @@ func (w *waiter) timedOut(ctx context.Context, s *scene, v verdict) error {
 func (w *waiter) evidence(ctx context.Context, t *trouble) []string {
 	lines := warnings(t.target.Object.String(), t.events)
 	if t.pod == nil {
-		return lines
+		return append(lines, w.work(ctx, t.works)...)
 	}
 	if t.pod.ref() != t.target.Object {
 		lines = append(lines, warnings(t.pod.ref().String(), t.pod.Events)...)
@@ -70,14 +70,33 @@ func (w *waiter) evidence(ctx context.Context, t *trouble) []string {
 	if log == NoLog {
 		return lines
 	}
-	tail, err := w.observer.Tail(ctx, t.pod.ref(), container, log == PreviousLog, logLines)
+	return append(lines, w.tail(ctx, t.pod, container, log)...)
+}
+
+// work is what the running containers of a Job's pod say that is not done: its sidecars' too, which may be what it waits for.
+func (w *waiter) work(ctx context.Context, p *Pod) []string {
+	var lines []string
+	if p == nil {
+		return nil
+	}
+	for _, c := range containers(*p) {
+		if c.State.Running != nil {
+			lines = append(lines, w.tail(ctx, p, c.Name, CurrentLog)...)
+		}
+	}
+	return lines
+}
+
+// tail is the end of a container's log, with words in front.
+func (w *waiter) tail(ctx context.Context, p *Pod, container string, log Log) []string {
+	tail, err := w.observer.Tail(ctx, p.ref(), container, log == PreviousLog, logLines)
 	if err != nil {
-		return append(lines, fmt.Sprintf("the log of %s, container %s, cannot be read: %v", t.pod.ref(), container, err))
+		return []string{fmt.Sprintf("the log of %s, container %s, cannot be read: %v", p.ref(), container, err)}
 	}
 	if len(tail) == 0 {
-		return append(lines, fmt.Sprintf("the log of %s, container %s, is empty", t.pod.ref(), container))
+		return []string{fmt.Sprintf("the log of %s, container %s, is empty", p.ref(), container)}
 	}
-	lines = append(lines, fmt.Sprintf("the end of the log of %s, container %s:", t.pod.ref(), container))
+	lines := []string{fmt.Sprintf("the end of the log of %s, container %s:", p.ref(), container)}
 	for _, line := range tail {
 		lines = append(lines, "  "+line)
 	}

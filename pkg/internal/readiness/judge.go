@@ -31,6 +31,7 @@ type trouble struct {
 	blamed       cluster.Ref
 	pod          *Pod // the pod that finding is about, or nil
 	finding      Finding
+	works        *Pod // a Job's pod that is well and not done
 }
 
 // blame lays it on a pod.
@@ -121,6 +122,9 @@ func (w *waiter) look(s *scene, t *trouble, obj *unstructured.Unstructured, pods
 	for i := range pods {
 		p := &pods[i]
 		if p.DeletionTimestamp != nil || p.Status.Phase == corev1.PodSucceeded || p.Status.Phase == corev1.PodFailed || podReady(p.Pod) {
+			if t.target.Object.Kind == "Job" && p.DeletionTimestamp == nil && p.Status.Phase == corev1.PodRunning {
+				t.works = p
+			}
 			continue // on its way out, over and replaced by its controller, or well
 		}
 		rule, finding := diagnose(*p)

@@ -208,6 +208,24 @@ func TestWaitThatTimesOutNamesEachTargetAndWhy(t *testing.T) {
 	})
 }
 
+func TestJobThatDoesNotEndShowsWhatItsContainersSay(t *testing.T) {
+	well := func(p *corev1.Pod) {
+		p.Status.Phase = corev1.PodRunning
+		p.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue}}
+		p.Status.InitContainerStatuses = []corev1.ContainerStatus{{Name: "proxy", Ready: true, State: runs()}}
+	}
+	synctest.Test(t, func(t *testing.T) {
+		f := &film{
+			moments: []moment{show(0, job(t, "", ""), pod(t, "migration", container(runs(), 0, nil), well))},
+			tail: func(_, container string, _ bool) ([]string, error) {
+				return []string{map[string]string{"proxy": "403", "main": "waiting for the database"}[container]}, nil
+			},
+		}
+		_, _, err := wait(t, f, target("batch", "Job", "migration"))
+		wantFailure(t, err, failure.TimedOut, "NotReadyInTime", "job.batch/migration", "running: ", "container proxy:", "  403", "  waiting for the database")
+	})
+}
+
 func TestWaitThatSeesNothingTimesOut(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		_, _, err := wait(t, &film{}, postgresSet())
