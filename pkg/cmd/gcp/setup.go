@@ -39,8 +39,9 @@ accounts with no more roles than they need, and with --cloudsql a database and i
 comes the install that uses it all. Nothing is asked or changed anywhere.
 
 With --apply they are run by the gcloud on the PATH, but for what is there already, and where
-MLflow is installed its Kubernetes accounts are annotated. It can be interrupted and repeated. A password or a key goes from gcloud into a Secret or from a Secret
-into gcloud: it is in no file, no argument and no output.
+MLflow is installed its Kubernetes accounts are annotated. It can be interrupted and repeated.
+A password or a key goes from gcloud into a Secret or from a Secret into gcloud: it is in no
+file, no argument and no output.
 
 How MLflow's pods show who they are is chosen with --identity:
   workload-identity  the Kubernetes accounts act as service accounts (recommended)
