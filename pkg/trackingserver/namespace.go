@@ -2,17 +2,10 @@ package trackingserver
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
-	"path"
-	"slices"
 	"strings"
 
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/client-go/discovery"
-	"k8s.io/client-go/rest"
 
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/failure"
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/cluster"
@@ -83,55 +76,4 @@ func native(obj *unstructured.Unstructured) bool {
 	return obj.GetKind() == "ConfigMap" && obj.GetName() == "kube-root-ca.crt" ||
 		obj.GetKind() == "ServiceAccount" && obj.GetName() == "default" ||
 		obj.GetKind() == "Lease" && obj.GetName() == instance.Name // what our lock may leave behind
-}
-
-// namespacedKinds are all kinds whose objects live in a namespace and can be deleted. One that cannot be asked about is an
-// error: what cannot be seen must not be deleted.
-func namespacedKinds(ctx context.Context, k *cluster.Client) ([]schema.GroupVersionKind, error) {
-	config, err := k.RESTConfig()
-	if err != nil {
-		return nil, err
-	}
-	client, err := discovery.NewDiscoveryClientForConfig(config)
-	if err != nil {
-		return nil, fmt.Errorf("asking for the cluster's kinds: %w", err)
-	}
-	var groups metav1.APIGroupList
-	if err := get(ctx, client.RESTClient(), "/apis", &groups); err != nil {
-		return nil, err
-	}
-	paths := []string{"/api/v1"}
-	for _, group := range groups.Groups {
-		for _, version := range group.Versions {
-			paths = append(paths, path.Join("/apis", version.GroupVersion))
-		}
-	}
-	var kinds []schema.GroupVersionKind
-	seen := map[schema.GroupKind]bool{} // a kind is served in several versions
-	for _, at := range paths {
-		var served metav1.APIResourceList
-		if err := get(ctx, client.RESTClient(), at, &served); err != nil {
-			return nil, err
-		}
-		for _, r := range served.APIResources {
-			kind := schema.FromAPIVersionAndKind(served.GroupVersion, r.Kind)
-			whole := r.Namespaced && !strings.Contains(r.Name, "/") && slices.Contains(r.Verbs, "list") && slices.Contains(r.Verbs, "delete")
-			if whole && !seen[kind.GroupKind()] {
-				seen[kind.GroupKind()] = true
-				kinds = append(kinds, kind)
-			}
-		}
-	}
-	return kinds, nil
-}
-
-func get(ctx context.Context, client rest.Interface, path string, into any) error {
-	body, err := client.Get().AbsPath(path).DoRaw(ctx)
-	if err == nil {
-		err = json.Unmarshal(body, into)
-	}
-	if err != nil {
-		return fmt.Errorf("asking for the cluster's kinds: %s: %w", path, err)
-	}
-	return nil
 }

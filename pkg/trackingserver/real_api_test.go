@@ -110,7 +110,7 @@ func (r *testbed) client() *Client {
 // versions are all objects of the namespace that are ours, with the versions that a write would change.
 func (r *testbed) versions(t *testing.T) map[string]string {
 	t.Helper()
-	kinds, err := namespacedKinds(t.Context(), r.cluster)
+	kinds, err := r.cluster.NamespacedKinds(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -84,7 +84,7 @@ func New(getter genericclioptions.RESTClientGetter, manifests fs.FS, r progress.
 		},
 		probe: probe,
 		dial:  func(to cluster.ServicePort) tunnel { return forward.NewDialer(k, to) },
-		kinds: func(ctx context.Context) ([]schema.GroupVersionKind, error) { return namespacedKinds(ctx, k) },
+		kinds: k.NamespacedKinds,
 	}
 }
 

@@ -3,16 +3,11 @@ package cluster
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
-	"fmt"
 	"net/http"
-	"path"
-	"strings"
 	"sync"
 	"sync/atomic"
 
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -20,8 +15,6 @@ import (
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
-
-	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/failure"
 )
 
 // Getter finds the cluster. Every genericclioptions.RESTClientGetter is one.
@@ -148,57 +141,6 @@ func rawClient(config *rest.Config, client *http.Client) (rest.Interface, error)
 
 // errNotServed is wrapped by the failure of resourceOf where the API server does not know the kind.
 var errNotServed = errors.New("no such kind")
-
-// resourceOf asks for the one group and version of the kind: unlike a RESTMapper it ends with ctx, and a kind that was
-// installed a moment ago is found.
-func (c *Client) resourceOf(ctx context.Context, gvk schema.GroupVersionKind) (resource, error) {
-	conn, err := c.connect()
-	if err != nil {
-		return resource{}, err
-	}
-	conn.mu.Lock()
-	found, ok := conn.kinds[gvk]
-	conn.mu.Unlock()
-	if ok {
-		return found, nil
-	}
-	group := path.Join("/apis", gvk.Group, gvk.Version)
-	if gvk.Group == "" {
-		group = path.Join("/api", gvk.Version)
-	}
-	var served metav1.APIResourceList
-	err = c.do(ctx, "get", Ref{GroupVersionKind: gvk}, func(ctx context.Context, conn *connection) error {
-		result := conn.raw.Get().AbsPath(group).Do(ctx)
-		if err := result.Error(); err != nil { // unlike Raw, it reads the server's words: whether it will pass is in there
-			return err
-		}
-		body, err := result.Raw()
-		if err != nil {
-			return err
-		}
-		return json.Unmarshal(body, &served)
-	})
-	if err != nil && !apierrors.IsNotFound(err) {
-		return resource{}, err
-	}
-	conn.mu.Lock()
-	defer conn.mu.Unlock()
-	for _, r := range served.APIResources {
-		kind := gvk.GroupVersion().WithKind(r.Kind)
-		if _, known := conn.kinds[kind]; !known && !strings.Contains(r.Name, "/") { // deployments, not deployments/scale
-			conn.kinds[kind] = resource{GroupVersionResource: gvk.GroupVersion().WithResource(r.Name), namespaced: r.Namespaced}
-		}
-	}
-	if found, ok = conn.kinds[gvk]; ok {
-		return found, nil
-	}
-	return resource{}, &failure.Error{
-		Class: failure.Diagnosed, Reason: "KindNotServed",
-		Message: fmt.Sprintf("the cluster does not serve %s of %s", gvk.Kind, gvk.GroupVersion()),
-		Hint:    "see what it serves: kubectl api-resources",
-		Err:     errNotServed,
-	}
-}
 
 // at is the dynamic client for one object's, or one query's, place.
 func (conn *connection) at(r resource, namespace string) dynamic.ResourceInterface {
