@@ -59,10 +59,11 @@ func (c *Client) prepare(ctx context.Context, p Parameters, why intent, o Option
 			return nil, err
 		}
 	}
-	namespace, old, err := c.target(ctx, p)
-	if err != nil {
-		return nil, err
+	namespace, old, unread := c.target(ctx, p)
+	if unread != nil && (failure.ClassOf(unread) != failure.Forbidden || why == upgrade) {
+		return nil, unread
 	}
+	var err error
 	in := &installation{Client: c, options: o, intent: why, seen: old, plan: map[cluster.Ref]cluster.Applied{}}
 	typed := p.Image
 	if old != nil {
@@ -94,10 +95,13 @@ func (c *Client) prepare(ctx context.Context, p Parameters, why intent, o Option
 	if p.BasicAuth == yes {
 		in.record.AuthSecret = authSecretName
 	}
-	if why != look {
+	if why != look { // who may not even read the record is told all that is missing, too
 		if err := in.mayDoIt(ctx); err != nil {
 			return nil, err
 		}
+	}
+	if unread != nil { // and there is no Role that would help
+		return nil, unread
 	}
 	if err := in.lookAround(ctx); err != nil {
 		return nil, err

@@ -28,7 +28,11 @@ func (c *Client) may(ctx context.Context, why intent, namespace string, wanted [
 	}
 	names := make([]string, 0, len(missing))
 	for _, m := range missing {
-		names = append(names, m.Verb+" "+m.Resource)
+		what := m.Resource
+		if m.Subresource != "" {
+			what += "/" + m.Subresource
+		}
+		names = append(names, m.Verb+" "+what)
 	}
 	const most = 3
 	if more := len(names) - most; more > 0 {

@@ -132,7 +132,7 @@ func (c *Client) place(ctx context.Context) (string, *instance.Instance, error) 
 	}
 	record, err := c.records.Load(ctx, current)
 	if err != nil && (explicit || failure.ClassOf(err) != failure.Forbidden) {
-		return "", nil, err
+		return current, nil, err
 	}
 	if explicit || record != nil || current == DefaultNamespace {
 		return current, record, err

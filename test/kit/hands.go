@@ -123,3 +123,33 @@ func (c *Controller) at(kind schema.GroupVersionKind, namespace string) dynamic.
 func global(kind string) bool {
 	return kind == "Namespace" || strings.HasPrefix(kind, "Cluster") || strings.HasSuffix(kind, "WebhookConfiguration") || kind == "StorageClass"
 }
+
+// AwaitRight returns when the API server has heard that a user may do something.
+func (c *Controller) AwaitRight(t testing.TB, user, namespace, verb, group, resource string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	again := time.NewTicker(10 * time.Millisecond)
+	defer again.Stop()
+	resource, sub, _ := strings.Cut(resource, "/")
+	reviews := c.client.Resource(schema.GroupVersionResource{Group: "authorization.k8s.io", Version: "v1", Resource: "subjectaccessreviews"})
+	for {
+		said, err := reviews.Create(ctx, &unstructured.Unstructured{Object: map[string]any{
+			"apiVersion": "authorization.k8s.io/v1", "kind": "SubjectAccessReview",
+			"spec": map[string]any{"user": user, "resourceAttributes": map[string]any{
+				"namespace": namespace, "verb": verb, "group": group, "resource": resource, "subresource": sub,
+			}},
+		}}, metav1.CreateOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if allowed, _, err := unstructured.NestedBool(said.Object, "status", "allowed"); err == nil && allowed {
+			return
+		}
+		select {
+		case <-again.C:
+		case <-ctx.Done():
+			t.Fatalf("%s may not %s %s in namespace %s", user, verb, resource, namespace)
+		}
+	}
+}

@@ -113,12 +113,23 @@ func (p *Proxy) Kubeconfig(token string) string {
 	return kubeconfigOf(p.t, p.server, token)
 }
 
+// KubeconfigAs writes a kubeconfig that leads here, for a user whom the real kubeconfig's user plays.
+func (p *Proxy) KubeconfigAs(user string) string {
+	p.t.Helper()
+	return writeKubeconfig(p.t, p.server, clientcmdapi.AuthInfo{Impersonate: user})
+}
+
 func kubeconfigOf(t testing.TB, server *httptest.Server, token string) string {
+	t.Helper()
+	return writeKubeconfig(t, server, clientcmdapi.AuthInfo{Token: token})
+}
+
+func writeKubeconfig(t testing.TB, server *httptest.Server, user clientcmdapi.AuthInfo) string {
 	t.Helper()
 	ca := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw})
 	config := clientcmdapi.NewConfig()
 	config.Clusters["test"] = &clientcmdapi.Cluster{Server: server.URL, CertificateAuthorityData: ca}
-	config.AuthInfos["test"] = &clientcmdapi.AuthInfo{Token: token}
+	config.AuthInfos["test"] = &user
 	config.Contexts["test"] = &clientcmdapi.Context{Cluster: "test", AuthInfo: "test"}
 	config.CurrentContext = "test"
 	path := filepath.Join(t.TempDir(), "kubeconfig")
