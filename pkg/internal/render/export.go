@@ -93,7 +93,7 @@ func (t *Tree) files() (map[string][]byte, error) {
 	files := map[string][]byte{}
 	for _, folder := range folders {
 		err := t.fs.Walk(folder, func(name string, info fs.FileInfo, err error) error {
-			if err != nil || info.IsDir() {
+			if err != nil || info.IsDir() || name == path.Join(t.dir, schemaFile) {
 				return err
 			}
 			files[strings.TrimPrefix(name, "/")], err = t.fs.ReadFile(name)

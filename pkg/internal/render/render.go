@@ -2,6 +2,7 @@
 package render
 
 import (
+	_ "embed"
 	"fmt"
 	"io/fs"
 	"path"
@@ -13,10 +14,19 @@ import (
 	"sigs.k8s.io/kustomize/api/krusty"
 	"sigs.k8s.io/kustomize/api/types"
 	"sigs.k8s.io/kustomize/kyaml/filesys"
+	"sigs.k8s.io/kustomize/kyaml/openapi"
 	"sigs.k8s.io/yaml"
 
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/failure"
 )
+
+// schema is the part of kustomize's schema that is about the kinds in the manifests. To read all of it takes longer than all the rest.
+//
+//go:embed schema.json
+var schema []byte //nolint:gochecknoglobals // a file
+
+// schemaFile is where a build finds it, in the folder of the overlay.
+const schemaFile = "schema.json"
 
 // overlays is the folder of a tree whose children can be opened.
 const overlays = "overlays"
@@ -29,6 +39,8 @@ type Tree struct {
 	fs  filesys.FileSystem
 	dir string // of the overlay
 	k   types.Kustomization
+
+	mounted bool // a kustomization of the user's, with objects of any kind
 }
 
 // Open copies src and reads the kustomization of overlays/<overlay>. Where there is no such overlay, the error is
@@ -97,18 +109,25 @@ func (t *Tree) SetEnv(file string, values map[string]string) error {
 
 // Build returns the objects in the order of kubectl's and kustomize's commands.
 func (t *Tree) Build() ([]*unstructured.Unstructured, error) {
-	text, err := yaml.Marshal(t.k)
+	k := t.k
+	if !t.mounted {
+		k.OpenAPI = map[string]string{"path": schemaFile}
+	}
+	text, err := yaml.Marshal(k)
 	if err != nil {
 		return nil, fmt.Errorf("writing %s: %w", t.file(), err)
 	}
-	if err := t.fs.WriteFile(t.file(), text); err != nil {
-		return nil, fmt.Errorf("writing %s: %w", t.file(), err)
+	for name, text := range map[string][]byte{t.file(): text, path.Join(t.dir, schemaFile): schema} {
+		if err := t.fs.WriteFile(name, text); err != nil {
+			return nil, fmt.Errorf("writing %s: %w", name, err)
+		}
 	}
 	options := krusty.MakeDefaultOptions()
 	options.Reorder = krusty.ReorderOptionLegacy
 
 	building.Lock()
 	defer building.Unlock()
+	openapi.ResetOpenAPI() // what the last build put there would stay
 	built, err := krusty.MakeKustomizer(options).Run(t.fs, t.dir)
 	if err != nil {
 		return nil, fmt.Errorf("kustomize build %s: %w", strings.TrimPrefix(t.dir, "/"), err)

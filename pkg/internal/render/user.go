@@ -106,7 +106,7 @@ func (t *Tree) Mount(files map[string]string) error {
 			return fmt.Errorf("writing %s: %w", name, err)
 		}
 	}
-	t.k.Components = append(t.k.Components, "../../"+userFolder)
+	t.k.Components, t.mounted = append(t.k.Components, "../../"+userFolder), true
 	return nil
 }
 
