@@ -23,7 +23,7 @@ install: build ## Build, and put the plugin where kubectl finds it (INSTALL_DIR=
 	ln -sf kubectl-mlflow "$(INSTALL_DIR)/kubectl_complete-mlflow"
 	echo "kubectl mlflow is installed in $(INSTALL_DIR)"
 
-test: bin/kubectl-mlflow bin/lab bin/testsum ## All tests: unit, api, e2e; the last line counts them (first time about 20 minutes)
+test: bin/kubectl-mlflow bin/lab bin/testsum ## All tests: unit, api, e2e; the last line counts them (first time about 40 minutes)
 	hack/test.sh unit api e2e
 
 test-unit: bin/testsum ## Unit tests, golden files, command line stories (no cluster)

@@ -74,7 +74,7 @@ func (n *installed) mlflow(t *testing.T, verb string, args ...string) result {
 }
 
 // refused runs the same and expects a failure with a code, that explains itself on stderr.
-func (n *installed) refused(t *testing.T, code int, want []string, verb string, args ...string) result {
+func (n *installed) refused(t *testing.T, code int, want []string, verb string, args ...string) {
 	t.Helper()
 	r := n.run(t, nil, n.Kubectl, slices.Concat([]string{"mlflow", verb, "-n", n.namespace}, args)...)
 	if r.code != code {
@@ -85,7 +85,6 @@ func (n *installed) refused(t *testing.T, code int, want []string, verb string, 
 			t.Errorf("stderr lacks %q:\n%s", text, r.stderr)
 		}
 	}
-	return r
 }
 
 // kubectl runs kubectl in the namespace and expects success.
