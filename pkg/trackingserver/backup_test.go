@@ -127,7 +127,7 @@ func TestFetchFindsAWholeBackup(t *testing.T) {
 	if out, err := b.run(t, "fetch", "BACKUP_NAME="+third); err == nil || !strings.Contains(out, first+", "+second) {
 		t.Errorf("half a backup is fetched: %v: %s", err, out)
 	}
-	if out, err := b.run(t, "list"); err != nil || out != first+"\n"+second+"\n" {
+	if out, err := b.run(t, "list"); err != nil || out != first+"\t103\n"+second+"\t103\n" {
 		t.Errorf("the list is %q, %v", out, err)
 	}
 	if err := os.WriteFile(filepath.Join(b.volume, second, "tracking.dump"), []byte("x"), 0o600); err != nil {

@@ -13,6 +13,7 @@ import (
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 
@@ -40,8 +41,15 @@ type world struct {
 	probe     func() error
 	asked     tracking.Credentials
 	classes   []*unstructured.Unstructured
-	rights    []string // that are missing: "create deployments"
-	held      error    // by somebody else: the lock's failure
+	rights    []string       // that are missing: "create deployments"
+	held      error          // by somebody else: the lock's failure
+	pods      map[string]pod // of Jobs, by the name of the CronJob or Job that they come from
+}
+
+// pod is what the pod of a Job leaves.
+type pod struct {
+	message string // its termination message
+	log     []string
 }
 
 var errKilled = errors.New("killed")
@@ -148,6 +156,9 @@ func (w *world) List(_ context.Context, q cluster.Query) ([]*unstructured.Unstru
 	if q.Kind == "StorageClass" {
 		return w.classes, nil
 	}
+	if q.Kind == "Pod" && q.Selector != nil {
+		return w.podsOf(q), nil
+	}
 	var found []*unstructured.Unstructured
 	for r, obj := range w.objects {
 		if r.GroupVersionKind == q.GroupVersionKind && r.Namespace == q.Namespace {
@@ -155,6 +166,42 @@ func (w *world) List(_ context.Context, q cluster.Query) ([]*unstructured.Unstru
 		}
 	}
 	return found, nil
+}
+
+// podsOf are those of the Jobs that the query asks for: each Job has one that ended well.
+func (w *world) podsOf(q cluster.Query) []*unstructured.Unstructured {
+	var found []*unstructured.Unstructured
+	for r, obj := range w.objects {
+		if r.Kind == "Pod" && r.Namespace == q.Namespace && q.Selector.Matches(labels.Set(obj.GetLabels())) {
+			found = append(found, obj.DeepCopy())
+		}
+		if r.Kind != "Job" || !q.Selector.Matches(labels.Set{jobNameLabel: r.Name}) {
+			continue
+		}
+		left := w.leftBy(r.Name)
+		found = append(found, &unstructured.Unstructured{Object: map[string]any{
+			"apiVersion": "v1", "kind": "Pod", "metadata": map[string]any{"namespace": r.Namespace, "name": r.Name + "-pod"},
+			"status": map[string]any{"phase": "Succeeded", "containerStatuses": []any{
+				map[string]any{"state": map[string]any{"terminated": map[string]any{"exitCode": int64(0), "message": left.message}}},
+			}},
+		}})
+	}
+	return found
+}
+
+// leftBy is what the pod of this name, or of a Job of this name, leaves.
+func (w *world) leftBy(name string) pod {
+	best := ""
+	for prefix := range w.pods {
+		if strings.HasPrefix(name, prefix) && len(prefix) > len(best) {
+			best = prefix
+		}
+	}
+	return w.pods[best]
+}
+
+func (w *world) Tail(_ context.Context, pod cluster.Ref, _ string, _ bool, _ int) ([]string, error) {
+	return w.leftBy(pod.Name).log, nil
 }
 
 func (w *world) Observe(_ context.Context, qs []cluster.Query, f func([]*unstructured.Unstructured) (bool, error)) error {
@@ -303,7 +350,7 @@ func (w *world) Delete(_ context.Context, r cluster.Ref, uid types.UID) error {
 	if err := w.do("delete", r); err != nil {
 		return err
 	}
-	if live, ok := w.objects[r]; ok && live.GetUID() == uid {
+	if live, ok := w.objects[r]; ok && (uid == "" || live.GetUID() == uid) {
 		delete(w.objects, r)
 	}
 	return nil

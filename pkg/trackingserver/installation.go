@@ -29,6 +29,8 @@ const (
 	makeSecrets intent = "install --secrets-only"
 	look        intent = "diff" // nothing is written
 	uninstall   intent = "uninstall"
+	backup      intent = "backup"
+	listBackups intent = "backup --list"
 )
 
 // installation is one change of an MLflow under way.

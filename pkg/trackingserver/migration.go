@@ -4,7 +4,6 @@ import (
 	"context"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/labels"
 
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/cluster"
 )
@@ -59,11 +58,7 @@ func (in *installation) readSchema(ctx context.Context, objs []*unstructured.Uns
 		if job.GetKind() != "Job" {
 			continue
 		}
-		pods, err := in.cluster.List(ctx, cluster.Query{
-			GroupVersionKind: core("Pod", "", "").GroupVersionKind,
-			Namespace:        job.GetNamespace(),
-			Selector:         labels.SelectorFromSet(labels.Set{"batch.kubernetes.io/job-name": job.GetName()}),
-		})
+		pods, err := in.podsOf(ctx, job)
 		if err != nil {
 			return err
 		}

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	batchv1 "k8s.io/api/batch/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
@@ -114,6 +115,17 @@ func (r *rightsIn) add(kind schema.GroupVersionKind, verbs ...string) {
 
 func (r *rightsIn) lock() {
 	r.add(schema.GroupVersionKind{Group: "coordination.k8s.io", Version: "v1", Kind: "Lease"}, "get", "list", "watch", "create", "update", "delete")
+}
+
+// jobs are what the verbs about data run and wait for.
+func (r *rightsIn) jobs() {
+	r.add(batchv1.SchemeGroupVersion.WithKind("Job"), "get", "list", "watch", "create", "delete")
+	r.add(core("Pod", "", "").GroupVersionKind, "get", "list", "watch")
+}
+
+// logs are what their pods say.
+func (r *rightsIn) logs() {
+	r.wanted = append(r.wanted, cluster.Access{Verb: "get", GroupVersionKind: core("Pod", "", "").GroupVersionKind, Subresource: "log", Namespace: r.namespace})
 }
 
 // pods are what waits look at, and the tunnel by which MLflow is asked.

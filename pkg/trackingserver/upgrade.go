@@ -18,13 +18,13 @@ import (
 // Upgrade brings MLflow to the version of p.Image, or of the manifests: it stops the server, backs up where that is asked for,
 // migrates the database's schema, and starts the new server. p may change other parameters too, as in Install, whose errors it
 // shares. A migration that fails leaves the old server's Deployment as it was, stopped, and says how to go back or on.
-func (c *Client) Upgrade(ctx context.Context, p Parameters, backup bool, o Options) ([]Change, error) {
-	if backup && p.BackupSchedule == "" {
+func (c *Client) Upgrade(ctx context.Context, p Parameters, backUp bool, o Options) ([]Change, error) {
+	if backUp && p.BackupSchedule == "" {
 		if record, err := c.Recorded(ctx, p); err == nil && !given(record.BackupSchedule) {
 			p.BackupSchedule = manual
 		}
 	}
-	return c.bring(ctx, p, upgrade, o, func(in *installation, ctx context.Context) error { return in.upgrade(ctx, backup) })
+	return c.bring(ctx, p, upgrade, o, func(in *installation, ctx context.Context) error { return in.upgrade(ctx, backUp) })
 }
 
 // upgradable is failure.Invalid where there is no MLflow to upgrade.
@@ -35,7 +35,7 @@ func upgradable(namespace string, old *instance.Instance) error {
 	return old.Running()
 }
 
-func (in *installation) upgrade(ctx context.Context, backup bool) error {
+func (in *installation) upgrade(ctx context.Context, backUp bool) error {
 	from, to := in.saved.Image, in.record.Image
 	if sameVersion(from, to) && in.saved.Replicas == 0 {
 		in.options.say(fmt.Sprintf("MLflow is at %s already.", tagOf(to)))
@@ -57,7 +57,7 @@ func (in *installation) upgrade(ctx context.Context, backup bool) error {
 			return in.stopped(err)
 		}
 	}
-	if backup {
+	if backUp {
 		if err := in.backUp(ctx); err != nil {
 			return in.stopped(err)
 		}

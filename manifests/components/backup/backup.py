@@ -1,7 +1,7 @@
 """Keeps backups, which database.sh makes, on the volume /backups or, where BACKUP_DESTINATION is set, wherever MLflow keeps artifacts.
 
 `backup.py store` sends the one that /work/name names there, and removes the oldest so that BACKUP_KEEP stay. `backup.py fetch` finds
-BACKUP_NAME, or the newest, checks it, and writes into /work/source where it is. `backup.py list` prints the names, the newest last.
+BACKUP_NAME, or the newest, checks it, and writes into /work/source where it is. `backup.py list` prints names and sizes in bytes, the newest last.
 A backup without SHA256SUMS is none: that file is sent last and deleted first.
 """
 
@@ -36,8 +36,8 @@ class Volume:
     def folders(self):
         return sorted(path.name for path in VOLUME.iterdir() if NAME.fullmatch(path.name))
 
-    def complete(self, name):
-        return (VOLUME / name / SUMS).is_file()
+    def files(self, name):
+        return {path.name: path.stat().st_size for path in (VOLUME / name).iterdir()}
 
     def store(self, name):
         pass
@@ -58,14 +58,11 @@ class Destination:
 
         self.artifacts = get_artifact_repository(uri)
 
-    def files(self, folder=None):
-        return {pathlib.PurePosixPath(info.path).name: info for info in self.artifacts.list_artifacts(folder)}
+    def files(self, name=None):
+        return {pathlib.PurePosixPath(info.path).name: info.file_size for info in self.artifacts.list_artifacts(name)}
 
     def folders(self):
         return sorted(name for name in self.files() if NAME.fullmatch(name))
-
-    def complete(self, name):
-        return SUMS in self.files(name)
 
     def store(self, name):
         local = VOLUME / name
@@ -73,7 +70,7 @@ class Destination:
             self.artifacts.log_artifact(str(path), name)
         there = self.files(name)
         for path in local.iterdir():
-            if path.name not in there or there[path.name].file_size != path.stat().st_size:
+            if path.name not in there or there[path.name] != path.stat().st_size:
                 sys.exit(f"{path.name} did not arrive whole")
 
     def fetch(self, name):
@@ -108,7 +105,7 @@ def store():
     say(f"{name} is stored")
     report(name)
     names = backups.folders()
-    whole = [each for each in names if backups.complete(each)]
+    whole = [each for each in names if SUMS in backups.files(each)]
     if name not in whole:
         sys.exit(f"{name} is not among the backups that there are")
     oldest = whole[-keep:][0]
@@ -121,7 +118,7 @@ def store():
 def fetch():
     backups = place()
     name = os.environ.get("BACKUP_NAME")
-    whole = [each for each in backups.folders() if backups.complete(each)]
+    whole = [each for each in backups.folders() if SUMS in backups.files(each)]
     if not whole:
         sys.exit("there are no backups")
     if name and name not in whole:
@@ -136,8 +133,9 @@ def fetch():
 def list_all():
     backups = place()
     for name in backups.folders():
-        if backups.complete(name):
-            print(name)
+        files = backups.files(name)
+        if SUMS in files:
+            print(name, sum(files.values()), sep="\t")
 
 
 if __name__ == "__main__":

@@ -45,12 +45,12 @@ func (s *step) news() bool { return !s.mentioned || s.note != s.told }
 func (s *step) detail(now time.Time) string {
 	var text string
 	if !s.counting.IsZero() {
-		text = " " + size(s.bytes)
+		text = " " + Size(s.bytes)
 		if s.total >= 0 {
-			text += " of " + size(s.total)
+			text += " of " + Size(s.total)
 		}
 		if d := now.Sub(s.counting).Seconds(); d >= 1 {
-			text += fmt.Sprintf(", %s/s", size(int64(float64(s.bytes)/d)))
+			text += fmt.Sprintf(", %s/s", Size(int64(float64(s.bytes)/d)))
 		}
 	}
 	if s.note != "" {
@@ -59,8 +59,8 @@ func (s *step) detail(now time.Time) string {
 	return text
 }
 
-// size is a number of bytes as a person says it, in powers of 1024.
-func size(n int64) string {
+// Size is a number of bytes as a person says it, in powers of 1024.
+func Size(n int64) string {
 	const unit = 1024
 	if n < unit {
 		return fmt.Sprintf("%d B", n)
