@@ -123,6 +123,40 @@ func TestAddons(t *testing.T) {
 	}
 }
 
+// Clean asks for everything without building: what it does not ask for is removed.
+func TestPlanAsksForAddonsAndBuildsNothing(t *testing.T) {
+	src, err := findCheckout()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := opened(t)
+	s.plan = true
+	below, err := ensureFull(t.Context(), s, src)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range Addons() {
+		if _, err := ensureAddon(t.Context(), s, src, name, below); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var asked []string
+	for name := range s.used.set {
+		asked = append(asked, name[:strings.LastIndex(name, "-")])
+	}
+	for _, name := range []string{"registry", "registry-google", "registry-mlflow-earlier", "tree-mlflow-earlier", "program-cloud-sql-proxy"} {
+		if !slices.Contains(asked, name) {
+			t.Errorf("%s is not asked for, only %q", name, asked)
+		}
+	}
+	if there, err := s.stale(); err != nil || len(there) > 0 {
+		t.Errorf("built: %q, %v", there, err)
+	}
+	if steps, ok := s.reporter.(*steps); !ok || len(steps.names) > 0 {
+		t.Errorf("done: %+v", s.reporter)
+	}
+}
+
 func TestOnlyTreesThatAreNeededAreMade(t *testing.T) {
 	recipes := []tree{{name: "debian"}, {name: "python", below: "debian"}, {name: "mlflow", below: "python"}, {name: "earlier", below: "mlflow", root: "python"}, {name: "static"}}
 	for layer, want := range map[string][]string{
