@@ -11,6 +11,7 @@ import (
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/labels"
 
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/failure"
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/cluster"
@@ -270,16 +271,16 @@ func (in *installation) forget(deleted []cluster.Change) {
 }
 
 // stage applies the objects of one component and waits for them.
-func (in *installation) stage(ctx context.Context, component string) error {
+func (in *installation) stage(ctx context.Context, stage string) error {
 	doing := map[string]string{
 		"":        "Preparing the namespace",
 		database:  "Starting the database",
 		migration: "Bringing the database's schema to MLflow's",
 		server:    "Starting MLflow",
 	}
-	return progress.Do(in.progress, doing[component], func(s progress.Step) error {
-		objs := in.rendered.stages[component]
-		if component == migration {
+	return progress.Do(in.progress, doing[stage], func(s progress.Step) error {
+		objs := in.rendered.stages[stage]
+		if stage == migration {
 			if err := in.clearMigrations(ctx, objs); err != nil {
 				return err
 			}
@@ -287,15 +288,15 @@ func (in *installation) stage(ctx context.Context, component string) error {
 		if err := in.apply(ctx, objs); err != nil {
 			return err
 		}
-		if component == server {
+		if stage == server {
 			if err := in.start(ctx); err != nil {
 				return err
 			}
 		}
-		if err := in.wait(ctx, waitedFor(objs), s); err != nil {
+		if err := in.wait(ctx, waitedFor(stage, objs), s); err != nil {
 			return err
 		}
-		if component == migration {
+		if stage == migration {
 			if err := in.readSchema(ctx, objs); err != nil {
 				return err
 			}
@@ -309,11 +310,16 @@ func runsPods(obj *unstructured.Unstructured) bool {
 	return slices.Contains([]string{"StatefulSet", "Job", "Deployment"}, obj.GetKind())
 }
 
-func waitedFor(objs []*unstructured.Unstructured) []readiness.Target {
+func waitedFor(stage string, objs []*unstructured.Unstructured) []readiness.Target {
 	var targets []readiness.Target
 	for _, obj := range objs {
 		if runsPods(obj) {
-			targets = append(targets, readiness.Target{Object: cluster.RefOf(obj)})
+			target := readiness.Target{Object: cluster.RefOf(obj)}
+			if stage == migration {
+				// The database, or the proxy in front of it: why it lets nobody in, only its log tells.
+				target.Behind = labels.SelectorFromSet(labels.Set{component: database})
+			}
+			targets = append(targets, target)
 		}
 	}
 	return targets

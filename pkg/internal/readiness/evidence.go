@@ -54,8 +54,17 @@ func (w *waiter) timedOut(ctx context.Context, s *scene, v verdict) error {
 	return f
 }
 
-// evidence is the target's and the pod's last warnings, and the end of the log that the finding points at.
+// evidence is what the target's own objects tell, and then what those that they depend on do.
 func (w *waiter) evidence(ctx context.Context, t *trouble) []string {
+	lines := w.own(ctx, t)
+	for i := range t.behind {
+		lines = append(lines, w.work(ctx, &t.behind[i])...)
+	}
+	return lines
+}
+
+// own is the target's and the pod's last warnings, and the end of the log that the finding points at.
+func (w *waiter) own(ctx context.Context, t *trouble) []string {
 	lines := warnings(t.target.Object.String(), t.events)
 	if t.pod == nil {
 		return append(lines, w.work(ctx, t.works)...)
@@ -73,7 +82,8 @@ func (w *waiter) evidence(ctx context.Context, t *trouble) []string {
 	return append(lines, w.tail(ctx, t.pod, container, log)...)
 }
 
-// work is what the running containers of a Job's pod say that is not done: its sidecars' too, which may be what it waits for.
+// work is what the running containers of a pod say that is well: a Job's, which is not done, or one that others depend on. Its
+// sidecars' too, which may be what it waits for.
 func (w *waiter) work(ctx context.Context, p *Pod) []string {
 	var lines []string
 	if p == nil {

@@ -31,7 +31,8 @@ type trouble struct {
 	blamed       cluster.Ref
 	pod          *Pod // the pod that finding is about, or nil
 	finding      Finding
-	works        *Pod // a Job's pod that is well and not done
+	works        *Pod  // a Job's pod that is well and not done
+	behind       []Pod // what the target's pods depend on
 }
 
 // blame lays it on a pod.
@@ -77,6 +78,9 @@ func (w *waiter) judge(s *scene, now time.Time) (verdict, error) {
 			return v, err
 		}
 		t := trouble{target: target, blamed: target.Object, message: oneLine(orElse(result.Message, "not ready yet")), events: s.events[obj.GetUID()]}
+		if t.behind, err = s.podsBehind(target); err != nil {
+			return v, err
+		}
 		if result.Status == status.FailedStatus {
 			t.fail(result, pods)
 			v.fatal = &t

@@ -23,6 +23,8 @@ type Target struct {
 	Object cluster.Ref
 	// Pods selects the object's pods; nil reads it from spec.selector.
 	Pods labels.Selector
+	// Behind selects the pods, in the object's namespace, that its own depend on: where the target does not come up, they tell why.
+	Behind labels.Selector
 	// Status judges the object; nil takes kstatus, corrected for Job, Pod and PersistentVolumeClaim.
 	Status func(*unstructured.Unstructured) (*status.Result, error)
 }

@@ -102,12 +102,22 @@ func (s *scene) pods(t Target, obj *unstructured.Unstructured) ([]Pod, error) {
 	if err != nil || selector == nil {
 		return nil, err
 	}
+	return s.podsOf(obj.GetNamespace(), selector, func(pod *unstructured.Unstructured) bool { return s.outdated(pod, obj) })
+}
+
+// podsBehind are those that the target's own depend on.
+func (s *scene) podsBehind(t Target) ([]Pod, error) {
+	if t.Behind == nil {
+		return nil, nil
+	}
+	return s.podsOf(t.Object.Namespace, t.Behind, func(*unstructured.Unstructured) bool { return false })
+}
+
+// podsOf are the selected pods by name, without those that leave says it of.
+func (s *scene) podsOf(namespace string, selector labels.Selector, leave func(*unstructured.Unstructured) bool) ([]Pod, error) {
 	var pods []Pod
 	for r, o := range s.objects {
-		if r.GroupVersionKind != podKind() || r.Namespace != obj.GetNamespace() || !selector.Matches(labels.Set(o.GetLabels())) {
-			continue
-		}
-		if s.outdated(o, obj) {
+		if r.GroupVersionKind != podKind() || r.Namespace != namespace || !selector.Matches(labels.Set(o.GetLabels())) || leave(o) {
 			continue
 		}
 		pod := &corev1.Pod{}

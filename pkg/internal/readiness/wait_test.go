@@ -226,6 +226,26 @@ func TestJobThatDoesNotEndShowsWhatItsContainersSay(t *testing.T) {
 	})
 }
 
+func TestWhatATargetDependsOnTellsToo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		proxy := pod(t, "proxy", container(runs(), 0, nil))
+		other := pod(t, "other", container(runs(), 0, nil))
+		f := &film{
+			moments: []moment{show(0, job(t, batchv1.JobFailed, "BackoffLimitExceeded"), proxy, other)},
+			tail: func(pod, _ string, _ bool) ([]string, error) {
+				if pod != "pod/proxy-pod" {
+					t.Errorf("%s was asked, which has nothing to do with it", pod)
+				}
+				return []string{"403"}, nil
+			},
+		}
+		migration := target("batch", "Job", "migration")
+		migration.Behind = labels.SelectorFromSet(labels.Set{"app": "proxy"})
+		_, _, err := wait(t, f, migration)
+		wantFailure(t, err, failure.Diagnosed, "JobFailed", "job.batch/migration", "BackoffLimitExceeded", "pod/proxy-pod, container main:", "  403")
+	})
+}
+
 func TestWaitThatSeesNothingTimesOut(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		_, _, err := wait(t, &film{}, postgresSet())
