@@ -43,6 +43,7 @@ type rooms struct {
 	namespace func() (namespace string, explicit bool, err error)
 	nodes     func(ctx context.Context) (architectures []string, err error)
 	find      func(ctx context.Context, namespaces ...string) (*instance.Instance, error)
+	admin     func(ctx context.Context, i *instance.Instance) (tracking.Credentials, error)
 	track     func(server serverAt) source
 	dial      func(to cluster.ServicePort, note func(text string)) tunnel
 	images    func(repository string) (images, error)
@@ -76,7 +77,8 @@ type knative interface {
 type Option func(*Client)
 
 // WithEnvironment lets the Client read MLflow's own variables for the tracking server's credentials (MLFLOW_TRACKING_USERNAME,
-// _PASSWORD and _TOKEN) from getenv, which is os.Getenv in a program. Without it requests bear no credentials.
+// _PASSWORD and _TOKEN) from getenv, which is os.Getenv in a program. Without them an MLflow on the cluster that has basic-auth is
+// read as its admin, by those who may read its Secret, and other servers without credentials.
 func WithEnvironment(getenv func(string) string) Option {
 	return func(c *Client) { c.getenv = getenv }
 }
@@ -92,6 +94,9 @@ func New(getter Getter, r progress.Reporter, options ...Option) *Client {
 			nodes:     func(ctx context.Context) ([]string, error) { return architectures(ctx, k) },
 			find: func(ctx context.Context, namespaces ...string) (*instance.Instance, error) {
 				return instance.Find(ctx, k, namespaces...)
+			},
+			admin: func(ctx context.Context, i *instance.Instance) (tracking.Credentials, error) {
+				return asAdmin(ctx, k, i)
 			},
 			track: func(s serverAt) source { return tracking.New(s.url, s.transport) },
 			dial: func(to cluster.ServicePort, note func(text string)) tunnel {

@@ -140,7 +140,10 @@ func (s *stage) client() *Client {
 		namespace: func() (string, bool, error) { return "models", s.explicit, nil },
 		nodes:     func(context.Context) ([]string, error) { return s.architectures, nil },
 		find:      func(_ context.Context, namespaces ...string) (*instance.Instance, error) { return s.find(namespaces) },
-		track:     func(at serverAt) source { s.at = at; return tracker{s} },
+		admin: func(context.Context, *instance.Instance) (tracking.Credentials, error) {
+			return tracking.Credentials{}, nil
+		},
+		track: func(at serverAt) source { s.at = at; return tracker{s} },
 		dial: func(to cluster.ServicePort, _ func(string)) tunnel {
 			s.call("dial " + to.Namespace + "/" + to.Service)
 			return way{s}

@@ -8,7 +8,10 @@ import (
 	"net/url"
 	"time"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/failure"
+	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/instance"
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/tracking"
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/progress"
 )
@@ -28,6 +31,7 @@ func (c *Client) connect(ctx context.Context, trackingURI string, s progress.Ste
 	transport := newTransport((&net.Dialer{Timeout: 30 * time.Second}).DialContext)
 	transport.Proxy = http.ProxyFromEnvironment
 	closer = transport.CloseIdleConnections
+	cred := tracking.CredentialsFrom(c.getenv)
 	if server != nil {
 		s.Note("tracking server " + server.Redacted())
 	} else {
@@ -42,6 +46,11 @@ func (c *Client) connect(ctx context.Context, trackingURI string, s progress.Ste
 		if err != nil {
 			return nil, nil, err
 		}
+		if cred == (tracking.Credentials{}) {
+			if cred, err = c.admin(ctx, found); err != nil {
+				return nil, nil, err
+			}
+		}
 		s.Note(fmt.Sprintf("tracking server on the cluster: service/%s in namespace %s", found.HTTP.Service, found.HTTP.Namespace))
 		way := c.dial(found.HTTP, s.Note)
 		transport = newTransport(way.DialContext)
@@ -52,7 +61,20 @@ func (c *Client) connect(ctx context.Context, trackingURI string, s progress.Ste
 			_ = way.Close() // nothing is under way any more
 		}
 	}
-	return c.track(serverAt{server, tracking.Authenticate(transport, server, tracking.CredentialsFrom(c.getenv))}), closer, nil
+	return c.track(serverAt{server, tracking.Authenticate(transport, server, cred)}), closer, nil
+}
+
+// asAdmin reads as basic-auth's admin, where the installation has that and the user may read the password. Who may not is told by
+// MLflow what it wants.
+func asAdmin(ctx context.Context, k instance.Getter, i *instance.Instance) (tracking.Credentials, error) {
+	password, err := i.AdminPassword(ctx, k)
+	switch {
+	case failure.ClassOf(err) == failure.Forbidden || apierrors.IsNotFound(err) || err == nil && password == "":
+		return tracking.Credentials{}, nil
+	case err != nil:
+		return tracking.Credentials{}, err
+	}
+	return tracking.Credentials{Username: instance.AdminUser, Password: password}, nil
 }
 
 func newTransport(dial func(ctx context.Context, network, address string) (net.Conn, error)) *http.Transport {

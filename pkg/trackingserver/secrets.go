@@ -25,12 +25,8 @@ const (
 	cloudSQLKeySecret = "mlflow-cloudsql-proxy-key" //nolint:gosec // a name
 
 	keyDatabasePassword = "DB_PASSWORD"
-	keyAdminPassword    = "MLFLOW_AUTH_ADMIN_PASSWORD" //nolint:gosec // a name
 	keyAdminUser        = "MLFLOW_AUTH_ADMIN_USERNAME" // a ServiceMonitor wants to read this from a Secret too
 	keyGoogleKey        = "key.json"
-
-	// adminUser is basic-auth's first user.
-	adminUser = "admin"
 
 	// databaseClaim holds the data that the password in the Secret opens.
 	databaseClaim = "postgres-data"
@@ -96,9 +92,9 @@ func (p Parameters) wantedSecrets(g GivenSecrets, why intent) []wantedSecret {
 	}
 	if p.BasicAuth == yes {
 		wanted = append(wanted, wantedSecret{name: authSecretName, keys: []secretKey{
-			{name: keyAdminPassword, given: g.AdminPassword, flag: "--admin-password-file", opens: true},
+			{name: instance.AdminPasswordKey, given: g.AdminPassword, flag: "--admin-password-file", opens: true},
 			{name: "MLFLOW_FLASK_SERVER_SECRET_KEY"},
-			{name: keyAdminUser, given: adminUser, flag: "--basic-auth"},
+			{name: keyAdminUser, given: instance.AdminUser, flag: "--basic-auth"},
 		}})
 	}
 	for _, key := range []struct{ secret, given, flag, file string }{
@@ -305,25 +301,4 @@ func (in *installation) ensureSecrets(ctx context.Context) error {
 		in.note(cluster.Applied{Change: change})
 	}
 	return in.save(ctx)
-}
-
-// adminPassword is that of basic-auth's admin, or "" where the installation has no basic-auth.
-func (c *Client) adminPassword(ctx context.Context, record *instance.Instance) (string, error) {
-	if record.AuthSecret == "" {
-		return "", nil
-	}
-	ref := core("Secret", record.Namespace, record.AuthSecret)
-	secret, err := c.cluster.Get(ctx, ref)
-	if err != nil {
-		return "", err
-	}
-	encoded, _, err := unstructured.NestedString(secret.Object, "data", keyAdminPassword)
-	if err != nil {
-		return "", fmt.Errorf("%s: %w", ref, err)
-	}
-	password, err := base64.StdEncoding.DecodeString(encoded)
-	if err != nil {
-		return "", fmt.Errorf("%s: %s is not base64", ref, keyAdminPassword)
-	}
-	return string(password), nil
 }

@@ -94,7 +94,7 @@ func (c *Client) answers(ctx context.Context, record *instance.Instance) error {
 // question asks MLflow, as basic-auth's admin where the installation has that. To those who may not read the admin's password,
 // being asked for one is answer enough.
 func (c *Client) question(ctx context.Context, record *instance.Instance) (func(context.Context, tunnel) error, error) {
-	password, err := c.adminPassword(ctx, record)
+	password, err := record.AdminPassword(ctx, c.cluster)
 	if failure.ClassOf(err) == failure.Forbidden {
 		return func(ctx context.Context, t tunnel) error {
 			err := c.probe(ctx, t, tracking.Credentials{})
@@ -108,7 +108,7 @@ func (c *Client) question(ctx context.Context, record *instance.Instance) (func(
 		return nil, err
 	}
 	return func(ctx context.Context, t tunnel) error {
-		return c.probe(ctx, t, tracking.Credentials{Username: adminUser, Password: password})
+		return c.probe(ctx, t, tracking.Credentials{Username: instance.AdminUser, Password: password})
 	}, nil
 }
 
