@@ -59,6 +59,7 @@ unit() {
   gotest addons hack/lab/addons/google -shuffle on ./...
 }
 
+# api [ARGUMENT...] runs them with more arguments for go test.
 api() {
   local profile=(--profile api --name test)
   if [ "$(uname -s)" != Linux ]; then
@@ -75,7 +76,7 @@ api() {
   if kubeconfig=$(bin/lab kubeconfig "${profile[@]}"); then
     # The tests that want one carry the tag, or are stories that ask for one.
     # shellcheck disable=SC2046 # a list of words
-    KUBECTL_MLFLOW_TEST_KUBECONFIG=$kubeconfig gotest api . -tags "$tags,api" -count 1 ./cmd/kubectl-mlflow $(tagged api)
+    KUBECTL_MLFLOW_TEST_KUBECONFIG=$kubeconfig gotest api . -tags "$tags,api" -count 1 "$@" ./cmd/kubectl-mlflow $(tagged api)
   else
     broken test/api "lab kubeconfig" "bin/lab kubeconfig ${profile[*]} failed: see above"
   fi
@@ -141,7 +142,10 @@ for tier in "$@"; do
   case $tier in
   unit | api) "$tier" ;;
   e2e) e2e e2e ;;
-  long) e2e long -tags e2e,long -timeout 10h ;;
+  long)
+    api -tags "$tags,api,long" -timeout 1h # the last -tags counts
+    e2e long -tags e2e,long -timeout 10h
+    ;;
   *)
     echo "no tier $tier: unit, api, e2e, long" >&2
     exit 2

@@ -57,18 +57,29 @@ func (s *scene) same(want, before kit.Portrait) {
 	}
 }
 
+// older is an image of an earlier version, which upgrade leaves behind.
+const older = "ghcr.io/mlflow/mlflow:v3.16.1-full"
+
+// verb is a command that writes.
+type verb struct {
+	name  string
+	ready func(*scene) // makes what it works on
+	args  []string
+}
+
+func verbs() []verb {
+	return []verb{
+		{"install", func(*scene) {}, []string{"install"}},
+		{"upgrade", func(s *scene) { s.run(0, "install", "--image", older) }, []string{"upgrade", "--backup"}},
+		{"uninstall", func(s *scene) { s.run(0, "install") }, []string{"uninstall"}},
+	}
+}
+
 // TestRealKilledAtEveryWrite kills the verbs before and after each of their writes, as often as they have any. The same command
 // again has to arrive where a run without accidents does, with the same passwords and the same volumes.
 func TestRealKilledAtEveryWrite(t *testing.T) {
 	stage := newStage(t)
-	for _, verb := range []struct {
-		name  string
-		ready func(*scene) // makes what the verb works on
-		args  []string
-	}{
-		{"install", func(*scene) {}, []string{"install"}},
-		{"uninstall", func(s *scene) { s.run(0, "install") }, []string{"uninstall"}},
-	} {
+	for _, verb := range verbs() {
 		t.Run(verb.name, func(t *testing.T) {
 			whole := stage.scene(t)
 			verb.ready(whole)
@@ -80,7 +91,7 @@ func TestRealKilledAtEveryWrite(t *testing.T) {
 				t.Fatalf("%v writes %d times", verb.args, len(writes))
 			}
 			for i, w := range writes {
-				for _, moment := range []kit.Moment{kit.Before, kit.After} {
+				for _, moment := range moments(i + 1) {
 					path := strings.ReplaceAll(w.Path, whole.namespace, "NAMESPACE")
 					t.Run(fmt.Sprintf("%s %d %s %s", moment, i+1, w.Method, path[strings.LastIndex(path, "/")+1:]), func(t *testing.T) {
 						t.Parallel()

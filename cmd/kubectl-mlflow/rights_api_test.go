@@ -106,7 +106,7 @@ func TestRealPrintedRoleIsEnough(t *testing.T) {
 	s.controller.Apply(t, s.namespace, "kit", namespaceYAML)
 	s.config = s.proxy.KubeconfigAs(s.namespace)
 	for i, args := range [][]string{
-		{"install", "--image", "ghcr.io/mlflow/mlflow:v3.16.1-full"},
+		{"install", "--image", older},
 		{"install"},
 		{"upgrade"},
 		{"uninstall"},
@@ -137,7 +137,7 @@ func TestRealEachRightIsMissed(t *testing.T) {
 			s := stage.scene(t)
 			s.controller.Apply(t, s.namespace, "kit", namespaceYAML)
 			if verb != "install" {
-				s.run(0, "install", "--image", "ghcr.io/mlflow/mlflow:v3.16.1-full")
+				s.run(0, "install", "--image", older)
 			}
 			s.config = s.proxy.KubeconfigAs("nobody")
 			if verb != "install" { // which finds nothing to uninstall before it asks what it may

@@ -3,6 +3,7 @@ package trackingserver
 import (
 	"context"
 	"reflect"
+	"slices"
 
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/cluster"
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/progress"
@@ -116,7 +117,8 @@ func (in *installation) dryRun(ctx context.Context) error {
 // prune deletes what the last install had and this one has not.
 func (in *installation) prune(ctx context.Context) error {
 	_, old := splitNamespace(in.old)
-	pruned, err := in.cluster.Prune(ctx, old, in.now())
+	now := in.now()
+	pruned, err := in.cluster.Prune(ctx, old, now)
 	for _, p := range pruned {
 		in.done = append(in.done, cluster.Applied{Change: p})
 	}
@@ -124,6 +126,11 @@ func (in *installation) prune(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	// An earlier try may have deleted something and not lived to record it.
+	in.record.Inventory.Items = slices.DeleteFunc(in.record.Inventory.Items, func(item cluster.Change) bool {
+		is := func(other cluster.Change) bool { return other.Ref == item.Ref }
+		return item.Kind != "Namespace" && !slices.ContainsFunc(now.Items, is) && !slices.ContainsFunc(pruned, is)
+	})
 	return in.save(ctx)
 }
 

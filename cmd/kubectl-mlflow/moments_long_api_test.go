@@ -1,0 +1,8 @@
+//go:build api && long
+
+package main
+
+import "github.com/kubectl-mlflow/kubectl-mlflow/test/kit"
+
+// moments are those of a write at which the program is killed.
+func moments(int) []kit.Moment { return []kit.Moment{kit.Before, kit.After} }
