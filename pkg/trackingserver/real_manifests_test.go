@@ -89,3 +89,25 @@ func TestRealPodsOfEveryTemplateAreAdmitted(t *testing.T) {
 		}
 	}
 }
+
+// What the API server makes of an object is what was meant: defaults and spellings of its own would be a change at every rerun.
+func TestRealASecondApplyChangesNothing(t *testing.T) {
+	for name, p := range goldens() {
+		t.Run(name, func(t *testing.T) {
+			r := openReal(t)
+			p.Namespace = r.namespace
+			objs := without(renderAll(t, p), "Namespace", "ServiceMonitor")
+			for _, want := range []string{cluster.Created, cluster.Unchanged} {
+				done, err := r.cluster.Apply(t.Context(), objs, false)
+				if err != nil {
+					t.Fatal(err)
+				}
+				for _, change := range done {
+					if change.Action != want {
+						t.Errorf("%s is %s, want it %s", change.Ref, change.Action, want)
+					}
+				}
+			}
+		})
+	}
+}
