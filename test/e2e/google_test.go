@@ -161,6 +161,20 @@ func googleKey(t *testing.T, account string) string {
 	return write(t, "key.json", string(text))
 }
 
+// TestCloudSQLDenied lacks the role that lets the proxy in. It starts all the same: only its log tells why no connection comes about.
+func TestCloudSQLDenied(t *testing.T) {
+	l := openLab(t)
+	l.addon(t, "google")
+	for _, mode := range []string{"deployment", "sidecar"} {
+		t.Run(mode, func(t *testing.T) {
+			n := l.namespace(t, "lab-denied-"+mode)
+			n.refused(t, 3, []string{"not authorized to make this request", "hint:"}, "install", "--timeout=25s",
+				"--cloudsql", "--cloudsql-instance", instance, "--cloudsql-proxy", mode, "--artifacts-destination", "gs://"+bucket,
+				"--database-password-file", write(t, "password", "any"), "-k", kustomization(t, storage+admin+"denied]\n"))
+		})
+	}
+}
+
 // cloudSQL asks the instance's PostgreSQL itself.
 func (l *lab) cloudSQL(t *testing.T, query string) string {
 	t.Helper()

@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"context"
 	"encoding/json"
 	"os"
 	"path/filepath"
@@ -16,6 +17,7 @@ import (
 type installed struct {
 	*lab
 	namespace string
+	url       string // where clients find it; "" is by kubectl mlflow port-forward
 }
 
 func (l *lab) namespace(t *testing.T, name string) *installed {
@@ -121,7 +123,11 @@ type logged struct{ Run, Artifacts, Version string }
 func (n *installed) client(t *testing.T, env []string, args ...string) result {
 	t.Helper()
 	python := n.python(t)
-	env = append([]string{"MLFLOW_TRACKING_URI=" + n.forward(t, "-n", n.namespace), "MLFLOW_HTTP_REQUEST_MAX_RETRIES=2"}, env...)
+	url := n.url
+	if url == "" {
+		url = n.forward(t, "-n", n.namespace)
+	}
+	env = append([]string{"MLFLOW_TRACKING_URI=" + url, "MLFLOW_HTTP_REQUEST_MAX_RETRIES=2"}, env...)
 	return n.run(t, env, python, append([]string{filepath.Join(n.root, "test/e2e/testdata/client.py")}, args...)...)
 }
 
@@ -158,14 +164,16 @@ func (n *installed) guide(t *testing.T, apps ...string) {
 	if logs := n.kubectl(t, "logs", "-l", "app=mlflow"); logs == "" {
 		t.Error("kubectl logs -l app=mlflow is empty")
 	}
-	n.portForward(t)
+	if names := experiments(t, n.portForward(t)); len(names) == 0 {
+		t.Error("no experiment through kubectl port-forward")
+	}
 }
 
-// portForward is the guide's `kubectl port-forward svc/mlflow 5000:5000`, on a port of its own.
-func (n *installed) portForward(t *testing.T) {
+// portForward is the guide's `kubectl port-forward svc/mlflow 5000:5000`, on a port that is free, until the test ends.
+func (n *installed) portForward(t *testing.T) string {
 	t.Helper()
-	const port = "15000"
-	cmd := n.command(t.Context(), nil, n.Kubectl, "-n", n.namespace, "port-forward", "svc/mlflow", port+":5000")
+	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
+	cmd := n.command(ctx, nil, n.Kubectl, "-n", n.namespace, "port-forward", "svc/mlflow", ":5000")
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -173,17 +181,20 @@ func (n *installed) portForward(t *testing.T) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	defer func() {
-		_ = cmd.Process.Kill()
+	t.Cleanup(func() {
+		cancel()
 		_ = cmd.Wait() // killed by us
-	}()
+	})
 	line := make([]byte, 256)
-	if _, err := out.Read(line); err != nil { // it says so when it listens
+	count, err := out.Read(line) // it says so when it listens
+	if err != nil {
 		t.Fatalf("kubectl port-forward: %v", err)
 	}
-	if names := experiments(t, "http://127.0.0.1:"+port); len(names) == 0 {
-		t.Error("no experiment through kubectl port-forward")
+	address, _, found := strings.Cut(strings.TrimPrefix(string(line[:count]), "Forwarding from "), " ->")
+	if !found {
+		t.Fatalf("kubectl port-forward says %q", line[:count])
 	}
+	return "http://" + address
 }
 
 // credentials are those of basic-auth's user admin, as environment; none where there is no basic-auth.
