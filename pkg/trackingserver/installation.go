@@ -96,7 +96,7 @@ func (c *Client) prepare(ctx context.Context, p Parameters, why intent, o Option
 		Parameters: p.record(), HTTP: in.rendered.http, Replicas: in.saved.Replicas,
 	}
 	if p.BasicAuth == yes {
-		in.record.AuthSecret = authSecretName
+		in.record.AuthSecret = AuthSecretName
 	}
 	if why != look { // who may not even read the record is told all that is missing, too
 		if err := in.mayDoIt(ctx); err != nil {

@@ -19,10 +19,14 @@ import (
 
 // The Secrets that install makes where they are needed, and their keys.
 const (
-	secretName        = "mlflow-secret"
-	authSecretName    = "mlflow-auth"               //nolint:gosec // a name
+	secretName = "mlflow-secret"
+	// AuthSecretName is the Secret of basic-auth, with the admin's password under AdminPasswordKey.
+	AuthSecretName    = "mlflow-auth"               //nolint:gosec // a name
 	googleKeySecret   = "mlflow-google-key"         //nolint:gosec // a name
 	cloudSQLKeySecret = "mlflow-cloudsql-proxy-key" //nolint:gosec // a name
+
+	// AdminPasswordKey is the key of the password of basic-auth's user admin.
+	AdminPasswordKey = instance.AdminPasswordKey
 
 	keyDatabasePassword = "DB_PASSWORD"
 	keyAdminUser        = "MLFLOW_AUTH_ADMIN_USERNAME" // a ServiceMonitor wants to read this from a Secret too
@@ -91,7 +95,7 @@ func (p Parameters) wantedSecrets(g GivenSecrets, why intent) []wantedSecret {
 		wanted[0].keys = append([]secretKey{password}, wanted[0].keys...)
 	}
 	if p.BasicAuth == yes {
-		wanted = append(wanted, wantedSecret{name: authSecretName, keys: []secretKey{
+		wanted = append(wanted, wantedSecret{name: AuthSecretName, keys: []secretKey{
 			{name: instance.AdminPasswordKey, given: g.AdminPassword, flag: "--admin-password-file", opens: true},
 			{name: "MLFLOW_FLASK_SERVER_SECRET_KEY"},
 			{name: keyAdminUser, given: instance.AdminUser, flag: "--basic-auth"},

@@ -143,6 +143,12 @@ func (o *Options) Run(ctx context.Context) error {
 	} else {
 		o.Talk.Say("MLflow is installed%s and answers; nothing changed.", where)
 	}
+	for _, c := range changes {
+		if c.Kind == "Secret" && c.Name == trackingserver.AuthSecretName && c.Action != trackingserver.Unchanged {
+			o.Talk.Say("Users log in; the first one is admin. The password: kubectl get secret %s --namespace %s --output 'go-template={{.data.%s | base64decode}}'",
+				c.Name, c.Namespace, trackingserver.AdminPasswordKey)
+		}
+	}
 	o.Talk.Say("Next: %s", o.Next)
 	return nil
 }

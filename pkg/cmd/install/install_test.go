@@ -64,6 +64,13 @@ func TestRun(t *testing.T) {
 			out:     "deployment.apps/mlflow created\n",
 			errOut:  "MLflow is installed in namespace ml and answers.\nNext: kubectl mlflow port-forward\n",
 		},
+		"with users": {
+			changes: []trackingserver.Change{{GroupVersionKind: schema.GroupVersionKind{Version: "v1", Kind: "Secret"}, Namespace: "ml", Name: "mlflow-auth", Action: "created"}},
+			out:     "secret/mlflow-auth created\n",
+			errOut: "MLflow is installed in namespace ml and answers.\n" +
+				"Users log in; the first one is admin. The password: kubectl get secret mlflow-auth --namespace ml --output 'go-template={{.data.MLFLOW_AUTH_ADMIN_PASSWORD | base64decode}}'\n" +
+				"Next: kubectl mlflow port-forward\n",
+		},
 		"again": {
 			changes: []trackingserver.Change{change("unchanged")},
 			out:     "deployment.apps/mlflow unchanged\n",
