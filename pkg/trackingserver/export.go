@@ -31,7 +31,9 @@ func (c *Client) Export(p Parameters, dir string) (overlay string, err error) {
 			}
 		}
 	}
-	tree.Use("gitops")
+	if err := tree.Adopt("gitops"); err != nil {
+		return "", err
+	}
 	return tree.Export(dir, map[string]string{"README.md": readme(p, objs)})
 }
 

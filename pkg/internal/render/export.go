@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 
+	"sigs.k8s.io/kustomize/api/konfig"
 	"sigs.k8s.io/kustomize/api/types"
 	"sigs.k8s.io/kustomize/kyaml/resid"
 	"sigs.k8s.io/yaml"
@@ -25,9 +26,20 @@ const marker = ".kubectl-mlflow-export"
 
 const markerText = "# Written by kubectl mlflow export, as were these files. Another export replaces them.\n"
 
-// Use puts one more component on top.
-func (t *Tree) Use(component string) {
-	t.k.Components = append(t.k.Components, "../../components/"+component)
+// Adopt makes the patches of a component the overlay's own. As a component's, they would not meet what the overlay itself generates:
+// up to kubectl 1.28, that is made last.
+func (t *Tree) Adopt(component string) error {
+	name := path.Join("/components", component, konfig.DefaultKustomizationFileName())
+	text, err := t.fs.ReadFile(name)
+	if err != nil {
+		return fmt.Errorf("reading %s: %w", name, err)
+	}
+	var k types.Kustomization
+	if err := k.Unmarshal(text); err != nil {
+		return fmt.Errorf("reading %s: %w", name, err)
+	}
+	t.k.Patches = append(t.k.Patches, k.Patches...)
+	return nil
 }
 
 // Rename changes the name of an object that the tree has, which kustomize does only where it is allowed to.
