@@ -76,7 +76,7 @@ api() {
   if kubeconfig=$(bin/lab kubeconfig "${profile[@]}"); then
     # The tests that want one carry the tag, or are stories that ask for one.
     # shellcheck disable=SC2046 # a list of words
-    KUBECTL_MLFLOW_TEST_KUBECONFIG=$kubeconfig gotest api . -tags "$tags,api" -count 1 "$@" ./cmd/kubectl-mlflow $(tagged api)
+    KUBECTL_MLFLOW_TEST_KUBECONFIG=$kubeconfig gotest api . -tags "$tags,api" -count 1 -timeout 30m "$@" ./cmd/kubectl-mlflow $(tagged api)
   else
     broken test/api "lab kubeconfig" "bin/lab kubeconfig ${profile[*]} failed: see above"
   fi

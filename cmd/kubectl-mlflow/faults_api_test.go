@@ -52,10 +52,16 @@ type scene struct {
 	shut      *atomic.Bool // what some scenes' webhook refuses by
 }
 
-func (s *stage) scene(t *testing.T) *scene {
+func (s *stage) newProxy(t *testing.T) *kit.Proxy {
 	t.Helper()
 	proxy := kit.NewProxy(t, s.kubeconfig)
 	proxy.Kubelet = &kit.Kubelet{Forward: func(_, _ string, data httpstream.Stream) error { return kit.TCP(s.mlflow.Address, data) }}
+	return proxy
+}
+
+func (s *stage) scene(t *testing.T) *scene {
+	t.Helper()
+	proxy := s.newProxy(t)
 	namespace := s.prefix + strconv.FormatInt(s.scenes.Add(1), 10)
 	t.Cleanup(func() { s.controller.End(t, namespace) })
 	return &scene{stage: s, t: t, namespace: namespace, proxy: proxy, config: proxy.Kubeconfig("")}

@@ -12,6 +12,7 @@ import (
 // TestRealOutages has the API server unwell for 20 seconds, at the start and in the middle, or a bit unwell all the time:
 // install arrives where it does without.
 func TestRealOutages(t *testing.T) {
+	t.Parallel() // it waits
 	stage := newStage(t)
 	whole := stage.scene(t)
 	whole.run(0, "install")

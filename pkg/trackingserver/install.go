@@ -58,21 +58,16 @@ func (c *Client) bring(ctx context.Context, p Parameters, why intent, o Options,
 	if err := in.ensureNamespace(ctx); err != nil {
 		return changes(in.done), err
 	}
-	asked := false
 	err = c.locked(ctx, in.record.Namespace, why, func(ctx context.Context) error {
-		if err := in.catchUp(ctx, p); err != nil {
-			return err
+		err := in.catchUp(ctx, p)
+		if err == nil {
+			err = progress.Do(c.progress, "Checking what will change", func(progress.Step) error { return in.dryRun(ctx) })
 		}
-		err := progress.Do(c.progress, "Checking what will change", func(progress.Step) error { return in.dryRun(ctx) })
 		if err != nil {
-			return err
+			return in.withdraw(ctx, err) // under the lock: without it somebody else may be at work in the namespace
 		}
-		asked = true
 		return work(in, ctx)
 	})
-	if err != nil && !asked {
-		err = in.withdraw(ctx, err)
-	}
 	return changes(in.done), err
 }
 
@@ -86,7 +81,7 @@ func (in *installation) catchUp(ctx context.Context, p Parameters) error {
 	if err != nil {
 		return err
 	}
-	again.own, again.done = in.own, in.done
+	again.own = in.own // but a namespace that others use by now is not taken back
 	*in = *again
 	return nil
 }
