@@ -19,6 +19,7 @@ import (
 
 	files "github.com/kubectl-mlflow/kubectl-mlflow/manifests"
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/cmd/backup"
+	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/cmd/check"
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/cmd/deploy"
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/cmd/deployments"
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/cmd/diff"
@@ -107,6 +108,7 @@ cluster. deploy makes an image of a model version and a Knative Service of the i
 		export.NewCommand(trackingserver.New(config, files.FS, talk), streams, talk),
 		wait.NewCommand(config, talk),
 		portforward.NewCommand(config, streams, talk),
+		check.NewCommand(config, streams, talk),
 		backup.NewCommand(config, streams, talk),
 		uninstall.NewCommand(config, streams, talk),
 		gcp.NewCommand(config, streams, talk, os.Getenv, helpOrUnknown),

@@ -129,7 +129,7 @@ func (c *Client) list(ctx context.Context, cron *unstructured.Unstructured) ([]B
 		return nil, err
 	}
 	job, err = edited(job, func(job *batchv1.Job) {
-		job.Name = backupName + "-list-" + time.Now().UTC().Format("20060102-150405")
+		job.Name = jobName(backupName + "-list")
 		job.OwnerReferences = nil // the CronJob would count it among its own
 		briefly(job)
 		pod := &job.Spec.Template.Spec

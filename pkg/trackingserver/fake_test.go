@@ -200,6 +200,11 @@ func (w *world) leftBy(name string) pod {
 	return w.pods[best]
 }
 
+func (w *world) Follow(ctx context.Context, _ cluster.Ref, _ string, _ func(string) error) error {
+	<-ctx.Done()
+	return ctx.Err()
+}
+
 func (w *world) Tail(_ context.Context, pod cluster.Ref, _ string, _ bool, _ int) ([]string, error) {
 	return w.leftBy(pod.Name).log, nil
 }

@@ -32,6 +32,7 @@ const (
 	uninstall   intent = "uninstall"
 	backup      intent = "backup"
 	listBackups intent = "backup --list"
+	checking    intent = "check"
 )
 
 // installation is one change of an MLflow under way.

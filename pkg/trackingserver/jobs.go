@@ -2,8 +2,10 @@ package trackingserver
 
 import (
 	"context"
+	"crypto/rand"
 	"fmt"
 	"maps"
+	"strings"
 	"time"
 
 	batchv1 "k8s.io/api/batch/v1"
@@ -62,21 +64,28 @@ func (c *Client) outputOf(ctx context.Context, job *unstructured.Unstructured, c
 		if err := c.wait(ctx, []readiness.Target{{Object: cluster.RefOf(job)}}, s); err != nil {
 			return err
 		}
-		pods, err := c.podsOf(ctx, job)
-		if err != nil {
-			return err
-		}
-		for _, pod := range pods {
-			if phase, _, err := unstructured.NestedString(pod.Object, "status", "phase"); err != nil || phase != string(corev1.PodSucceeded) {
-				continue
-			}
-			lines, err = c.cluster.Tail(ctx, cluster.RefOf(pod), container, false, logLines)
-			return err
-		}
-		return fmt.Errorf("%s: its pod is gone, and what it said with it", cluster.RefOf(job))
+		lines, err = c.said(ctx, job, container)
+		return err
 	})
 	return lines, err
 }
+
+// said is the log of a Job that is complete.
+func (c *Client) said(ctx context.Context, job *unstructured.Unstructured, container string) ([]string, error) {
+	pods, err := c.podsOf(ctx, job)
+	if err != nil {
+		return nil, err
+	}
+	for _, pod := range pods {
+		if phase, _, err := unstructured.NestedString(pod.Object, "status", "phase"); err == nil && phase == string(corev1.PodSucceeded) {
+			return c.cluster.Tail(ctx, cluster.RefOf(pod), container, false, logLines)
+		}
+	}
+	return nil, fmt.Errorf("%s: its pod is gone, and what it said with it", cluster.RefOf(job))
+}
+
+// jobName is for a Job that is made by hand, and beside those that others make by hand.
+func jobName(prefix string) string { return prefix + "-" + strings.ToLower(rand.Text()[:8]) }
 
 // discard deletes a Job and its pods, whatever has ended. What cannot be deleted now goes by its time to live.
 func (c *Client) discard(ctx context.Context, job *unstructured.Unstructured) {

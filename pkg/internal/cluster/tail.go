@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"bufio"
 	"context"
 	"io"
 	"strconv"
@@ -38,4 +39,33 @@ func (c *Client) Tail(ctx context.Context, pod Ref, container string, previous b
 		return nil, nil
 	}
 	return strings.Split(text, "\n"), nil
+}
+
+// Follow gives f each line of a container's log, from the first on, until the container ends or f fails.
+func (c *Client) Follow(ctx context.Context, pod Ref, container string, f func(line string) error) error {
+	var log io.ReadCloser
+	err := c.do(ctx, "get", pod, func(ctx context.Context, conn *connection) error {
+		stream, err := conn.raw.Get().
+			AbsPath("/api/v1/namespaces", pod.Namespace, "pods", pod.Name, "log").
+			Param("container", container).
+			Param("follow", "true").
+			Stream(ctx)
+		log = stream
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	lines := bufio.NewScanner(log)
+	lines.Buffer(nil, logLimit)
+	for err == nil && lines.Scan() {
+		err = f(lines.Text())
+	}
+	if err == nil {
+		err = lines.Err()
+	}
+	if closeErr := log.Close(); err == nil {
+		err = closeErr
+	}
+	return err
 }
