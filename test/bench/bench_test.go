@@ -8,49 +8,43 @@ import (
 	"os/exec"
 	"path/filepath"
 	"testing"
-
-	"k8s.io/cli-runtime/pkg/genericclioptions"
-
-	"github.com/kubectl-mlflow/kubectl-mlflow/manifests"
-	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/progress"
-	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/trackingserver"
 )
 
-// BenchmarkRender is the overlay local, from the embedded tree to objects.
-func BenchmarkRender(b *testing.B) {
-	client := trackingserver.New(genericclioptions.NewConfigFlags(false), manifests.FS, progress.Discard{})
-	b.ReportAllocs()
-	for b.Loop() {
-		objects, err := client.Render(trackingserver.Parameters{Overlay: "local"})
-		if err != nil {
-			b.Fatal(err)
-		}
-		if len(objects) == 0 {
-			b.Fatal("nothing was rendered")
-		}
+// BenchmarkManifests renders each overlay, beside `kubectl kustomize` of the same files: whole processes.
+func BenchmarkManifests(b *testing.B) {
+	bucket := []string{"--artifacts-destination", "gs://my-bucket/mlflow"}
+	for overlay, flags := range map[string][]string{
+		"local":        nil,
+		"gcp":          bucket,
+		"gcp-cloudsql": append([]string{"--cloudsql-instance", "my-project:europe-west1:mlflow"}, bucket...),
+	} {
+		b.Run(overlay+"/plugin", func(b *testing.B) {
+			process(b, plugin(b), append([]string{"manifests", "--overlay", overlay}, flags...)...)
+		})
+		b.Run(overlay+"/kubectl", func(b *testing.B) {
+			process(b, kubectl(b), "kustomize", filepath.Join("..", "..", "manifests", "overlays", overlay))
+		})
 	}
-}
-
-// BenchmarkKubectlKustomize is the same overlay, rendered by kubectl: a whole process, as BenchmarkHelp is.
-func BenchmarkKubectlKustomize(b *testing.B) {
-	process(b, kubectl(b), "kustomize", filepath.Join("..", "..", "manifests", "overlays", "local"))
 }
 
 // BenchmarkHelp is the plugin's start.
-func BenchmarkHelp(b *testing.B) {
-	plugin, err := filepath.Abs(filepath.Join("..", "..", "bin", "kubectl-mlflow"))
-	if err != nil {
-		b.Fatal(err)
-	}
-	if _, err := os.Stat(plugin); err != nil {
-		b.Fatalf("%v: make build", err)
-	}
-	process(b, plugin, "--help")
-}
+func BenchmarkHelp(b *testing.B) { process(b, plugin(b), "--help") }
 
 // BenchmarkKubectlHelp is kubectl's.
 func BenchmarkKubectlHelp(b *testing.B) {
 	process(b, kubectl(b), "--help")
+}
+
+func plugin(b *testing.B) string {
+	b.Helper()
+	path, err := filepath.Abs(filepath.Join("..", "..", "bin", "kubectl-mlflow"))
+	if err != nil {
+		b.Fatal(err)
+	}
+	if _, err := os.Stat(path); err != nil {
+		b.Fatalf("%v: make build", err)
+	}
+	return path
 }
 
 func kubectl(b *testing.B) string {
