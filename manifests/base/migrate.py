@@ -12,16 +12,23 @@ import pathlib
 import signal
 import sys
 import time
+import traceback
 
 import sqlalchemy as sa
 
 PAUSE = 2  # seconds between two looks
 DATABASE_UP = 600  # seconds that `upgrade` waits for the database to answer
+HOPELESS = 65  # exit code of what another try would not mend; the Job makes none then
 LOCK = 0x6D6C666C6F77  # "mlflow": a PostgreSQL advisory lock, so that two migrations never meet
 
 
 def say(text):
     print(time.strftime("%H:%M:%S"), text, flush=True)
+
+
+def hopeless(text):
+    print(text, file=sys.stderr, flush=True)
+    sys.exit(HOPELESS)
 
 
 def reason(error):
@@ -108,7 +115,7 @@ def upgrade(engine):
         lock(guard)
         before = database_revision(engine)
         if before not in known | {None}:
-            sys.exit(f"the schema is at {before}, which this image does not know: the database belongs to a newer MLflow")
+            hopeless(f"the schema is at {before}, which this image does not know: the database belongs to a newer MLflow")
         if before != head:
             migrate(engine, before, head)
     if (after := database_revision(engine)) != head:
@@ -146,7 +153,12 @@ def run(modes):
         sys.exit(f"usage: {os.path.basename(sys.argv[0])} {'|'.join(modes)}")
     # The first process of a container ignores SIGTERM unless it asks for it.
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
-    modes[sys.argv[1]](engine_of("MLFLOW_BACKEND_STORE_URI"))
+    try:
+        modes[sys.argv[1]](engine_of("MLFLOW_BACKEND_STORE_URI"))
+    except (sa.exc.OperationalError, sa.exc.InterfaceError, OSError):
+        raise  # the database went away, or the like
+    except Exception:
+        hopeless(traceback.format_exc())
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ def prepare(tracking):
         create(guard, auth.url.database)
         before = migrate.database_revision(auth, TABLE)
         if before not in known | {None}:
-            sys.exit(f"the users' schema is at {before}, which this image does not know: the database belongs to a newer MLflow")
+            migrate.hopeless(f"the users' schema is at {before}, which this image does not know: the database belongs to a newer MLflow")
         if before != head:
             upgrade(auth, before, head)
     migrate.say(f"the users' schema is at {head}")
