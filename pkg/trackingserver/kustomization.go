@@ -2,8 +2,9 @@ package trackingserver
 
 import (
 	"encoding/json"
-	"fmt"
+	"errors"
 	"os"
+	"path/filepath"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
@@ -25,7 +26,11 @@ func ReadKustomization(dir string) (map[string]string, error) {
 		}
 	}
 	defer func() { _ = root.Close() }()
-	return render.ReadUser(root.FS())
+	files, err := render.ReadUser(root.FS())
+	if failed, ok := errors.AsType[*failure.Error](err); ok {
+		failed.Object = filepath.Join(dir, failed.Object)
+	}
+	return files, err
 }
 
 // noSecrets is failure.Invalid where a Secret is among objs: they are shown and recorded. Only a kustomization of the user's can bring one.
@@ -35,7 +40,7 @@ func noSecrets(objs []*unstructured.Unstructured) error {
 			return &failure.Error{
 				Class: failure.Invalid, Reason: "SecretInKustomization", Object: "secret/" + obj.GetName(),
 				Message: "your kustomization has a Secret in it, and what is rendered is shown and recorded for all to read",
-				Hint:    fmt.Sprintf("make it with `kubectl create secret generic %s`, and only name it in the kustomization", obj.GetName()),
+				Hint:    "make it with `kubectl create secret generic NAME`, and only name it in the kustomization",
 			}
 		}
 	}

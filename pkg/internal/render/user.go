@@ -93,6 +93,9 @@ func readUser(src source) (map[string]string, error) {
 // Mount puts files, which ReadUser read, on top of all components. They are checked again: they may have come by way of a cluster.
 func (t *Tree) Mount(files map[string]string) error {
 	files, err := readUser(textSource(files))
+	if failed, ok := errors.AsType[*failure.Error](err); ok {
+		failed.Object = path.Join(userFolder, failed.Object) // as it is called in an export
+	}
 	if err != nil {
 		return err
 	}
@@ -286,5 +289,5 @@ func (r *reader) unreadable(dir, ref string, err error) error {
 }
 
 func (r *reader) wrong(object, hint, format string, a ...any) error {
-	return &failure.Error{Class: failure.Invalid, Reason: "Kustomization", Object: path.Join("kustomization", object), Message: fmt.Sprintf(format, a...), Hint: hint}
+	return &failure.Error{Class: failure.Invalid, Reason: "Kustomization", Object: object, Message: fmt.Sprintf(format, a...), Hint: hint}
 }
