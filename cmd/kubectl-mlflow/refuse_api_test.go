@@ -138,6 +138,78 @@ status: {hard: {persistentvolumeclaims: "1"}, used: {persistentvolumeclaims: "1"
 			args: []string{"uninstall", "--delete-data"}, code: 5, says: []string{"configmap/kubectl-mlflow"},
 		},
 		{
+			name: "a service of that name was made by hand",
+			ready: func(s *scene) {
+				s.controller.Apply(s.t, s.namespace, "kubectl-client-side-apply", namespaceYAML+theirs(""))
+			},
+			args: install, code: 5, says: []string{"service/postgres", "kubectl-mlflow did not make"},
+		},
+		{
+			name: "Helm keeps a service of that name",
+			ready: func(s *scene) {
+				s.controller.Apply(s.t, s.namespace, "helm", namespaceYAML+
+					theirs("labels: {app.kubernetes.io/managed-by: Helm}, annotations: {meta.helm.sh/release-name: community-mlflow, meta.helm.sh/release-namespace: NAMESPACE}"))
+			},
+			args: install, code: 5, says: []string{"service/postgres", "Helm", "community-mlflow"},
+		},
+		{
+			name: "Argo CD keeps a service of that name",
+			ready: func(s *scene) {
+				s.controller.Apply(s.t, s.namespace, "argocd-controller", namespaceYAML+
+					theirs(`annotations: {argocd.argoproj.io/tracking-id: "ml-platform:/Service:NAMESPACE/postgres"}`))
+			},
+			args: install, code: 5, says: []string{"service/postgres", "Argo CD", "ml-platform", "export"},
+		},
+		{
+			name: "Flux keeps a service of that name",
+			ready: func(s *scene) {
+				s.controller.Apply(s.t, s.namespace, "kustomize-controller", namespaceYAML+
+					theirs("labels: {kustomize.toolkit.fluxcd.io/name: ml-platform, kustomize.toolkit.fluxcd.io/namespace: flux-system}"))
+			},
+			args: install, code: 5, says: []string{"service/postgres", "Flux", "flux-system/ml-platform", "export"},
+		},
+		{
+			name: "Argo CD has taken over what install made: upgrade",
+			ready: func(s *scene) {
+				s.run(0, "install", "--image", older)
+				s.controller.Edit(s.t, s.namespace, "deployments.v1.apps", "mlflow",
+					`{"metadata":{"annotations":{"argocd.argoproj.io/tracking-id":"ml-platform:apps/Deployment:x/mlflow"}}}`)
+			},
+			args: []string{"upgrade"}, code: 5, says: []string{"deployment.apps/mlflow", "Argo CD", "ml-platform"},
+		},
+		{
+			name: "Argo CD has taken over what install made: uninstall",
+			ready: func(s *scene) {
+				s.run(0, "install")
+				s.controller.Edit(s.t, s.namespace, "deployments.v1.apps", "mlflow",
+					`{"metadata":{"annotations":{"argocd.argoproj.io/tracking-id":"ml-platform:apps/Deployment:x/mlflow"}}}`)
+			},
+			args: []string{"uninstall"}, code: 5, says: []string{"deployment.apps/mlflow", "Argo CD", "ml-platform"},
+		},
+		{
+			name: "no storage class is the default", ready: func(*scene) {},
+			args: []string{"install", "--storage-class", ""}, code: 4, says: []string{"default storage class", "--storage-class", stage.controller.StorageClass},
+		},
+		{
+			name: "the storage class is not there", ready: func(*scene) {},
+			args: []string{"install", "--storage-class", "missing"}, code: 2, says: []string{`"missing"`, stage.controller.StorageClass},
+		},
+		{
+			name:  "another overlay",
+			ready: func(s *scene) { s.run(0, "install") },
+			args:  []string{"install", "--overlay", "gcp", "--artifacts-destination", "gs://bucket/prefix"}, code: 5, says: []string{"overlay"},
+		},
+		{
+			name:  "install with another version",
+			ready: func(s *scene) { s.run(0, "install", "--image", older) },
+			args:  []string{"install", "--image", "ghcr.io/mlflow/mlflow:v3.17.2-full"}, code: 5, says: []string{"kubectl mlflow upgrade"},
+		},
+		{
+			name:  "upgrade to an older version",
+			ready: func(s *scene) { s.run(0, "install") },
+			args:  []string{"upgrade", "--image", older}, code: 5, says: []string{"v3.16.1", "backup"},
+		},
+		{
 			name: "another manager has set a field",
 			ready: func(s *scene) {
 				s.run(0, "install")
@@ -154,6 +226,14 @@ status: {hard: {persistentvolumeclaims: "1"}, used: {persistentvolumeclaims: "1"
 			s.untouched(c.code, c.says, c.args...)
 		})
 	}
+}
+
+// theirs is a Service with a name of ours; metadata is more of it.
+func theirs(metadata string) string {
+	if metadata != "" {
+		metadata = ", " + metadata
+	}
+	return "\n---\napiVersion: v1\nkind: Service\nmetadata: {name: postgres" + metadata + "}\nspec: {selector: {app: theirs}, ports: [{port: 5432}]}"
 }
 
 // memoryYAML sets a field that install sets too.

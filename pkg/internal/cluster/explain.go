@@ -116,7 +116,7 @@ func fieldConflict(err error, s metav1.Status, r Ref) error {
 	return &failure.Error{
 		Class: failure.Refused, Reason: "FieldConflict", Object: r.String(),
 		Message:  "another manager has set " + strings.Join(fields, ", "),
-		Hint:     fmt.Sprintf("undo that change and run again; who did what: kubectl get %s%s --show-managed-fields -o yaml", r, flag),
+		Hint:     fmt.Sprintf("undo that change and run again, or take the field with --force-conflicts; who did what: kubectl get %s%s --show-managed-fields -o yaml", r, flag),
 		Evidence: fields,
 		Err:      &reworded{text: "apply refused", err: err},
 	}
