@@ -22,7 +22,7 @@ def prepare(tracking):
     head, known = migrate.image_revisions(REVISIONS)
     with migrate.connect(tracking) as guard:
         migrate.lock(guard)
-        create(guard, auth.url.database)
+        create(guard, auth.url.database, auth.url.username)
         before = migrate.database_revision(auth, TABLE)
         if before not in known | {None}:
             migrate.hopeless(f"the users' schema is at {before}, which this image does not know: the database belongs to a newer MLflow")
@@ -31,14 +31,14 @@ def prepare(tracking):
     migrate.say(f"the users' schema is at {head}")
 
 
-def create(connection, name):
+def create(connection, name, user):
     if connection.execute(sa.text("SELECT 1 FROM pg_database WHERE datname = :name"), {"name": name}).scalar():
         return
     migrate.say(f"creating the database {name}")
     try:
         connection.execute(sa.text(f"CREATE DATABASE {connection.dialect.identifier_preparer.quote(name)}"))
     except sa.exc.SQLAlchemyError as error:
-        sys.exit(f"the database {name} is not there, and cannot be created: {migrate.reason(error)}")
+        sys.exit(f"the database {name} is not there, and cannot be created: {migrate.reason(error)}. Create it and let {user} own it")
 
 
 def upgrade(auth, before, head):
