@@ -79,3 +79,13 @@ func TestBasicAuth(t *testing.T) {
 		t.Error("the password was printed")
 	}
 }
+
+// TestNetworkPoliciesAreNotEnforced by the lab's network, and check says so: what they let through is not told by these tests.
+func TestNetworkPoliciesAreNotEnforced(t *testing.T) {
+	l := openLab(t)
+	n := l.namespace(t, "lab-policies")
+	n.mlflow(t, "install", "--network-policies")
+	if r := n.mlflow(t, "check"); !strings.Contains(r.stdout+r.stderr, "not enforced") {
+		t.Errorf("check does not say that they are not enforced:\n%s%s", r.stdout, r.stderr)
+	}
+}

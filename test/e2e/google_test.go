@@ -45,6 +45,7 @@ func TestBucket(t *testing.T) {
 	n.create(t)
 	n.mlflow(t, "install", "--overlay", "gcp", "--artifacts-destination", "gs://"+bucket+"/overlay-gcp", "-k", kustomization(t, storage))
 	n.artifacts(t, "overlay-gcp/")
+	n.mlflow(t, "check")
 	n.guide(t, "mlflow", "postgres")
 }
 
@@ -95,6 +96,7 @@ func TestCloudSQL(t *testing.T) {
 			}
 			timed(t, "install", func() { n.mlflow(t, "install", install...) })
 			n.artifacts(t, mode+"/")
+			n.mlflow(t, "check")
 			n.guide(t, "mlflow") // there is no postgres: it is Google's
 			if pods := n.kubectl(t, "get", "pods", "-l", "app=postgres", "-o", "name"); pods != "" {
 				t.Errorf("app=postgres selects %s", pods)
@@ -106,8 +108,22 @@ func TestCloudSQL(t *testing.T) {
 			if !strings.Contains(r.stderr, "nothing changed") {
 				t.Errorf("a rerun without flags changed something:\n%s%s", r.stdout, r.stderr)
 			}
+			if mode == "deployment" {
+				l.revoked(t, n)
+			}
 			n.mlflow(t, "uninstall")
 		})
+	}
+}
+
+// revoked takes the proxy's role away, and asks check what is wrong.
+func (l *lab) revoked(t *testing.T, n *installed) {
+	t.Helper()
+	n.kubectl(t, "set", "env", "deployment/mlflow-cloudsql-proxy", "CSQL_PROXY_TOKEN=denied")
+	n.kubectl(t, "rollout", "status", "deployment/mlflow-cloudsql-proxy", "--timeout=1m")
+	r := n.run(t, nil, n.Kubectl, "mlflow", "check", "-n", n.namespace, "--timeout=20s")
+	if said := r.stdout + r.stderr; r.code != 4 || !strings.Contains(said, "not authorized to make this request") {
+		t.Errorf("check: exit %d, want 4 and the proxy's own words:\n%s", r.code, said)
 	}
 }
 
@@ -131,6 +147,7 @@ func TestCloudSQLByKey(t *testing.T) {
 				t.Error("the key was printed")
 			}
 			n.artifacts(t, "key-"+mode+"/")
+			n.mlflow(t, "check")
 			if got := l.cloudSQL(t, "SELECT tableowner FROM pg_tables WHERE tablename = 'runs'"); got != user {
 				t.Errorf("the tables belong to %q, want %s", got, user)
 			}

@@ -39,7 +39,10 @@ func TestBackupAndRestore(t *testing.T) {
 			n.mlflow(t, "install", append([]string{"--backup-schedule=manual"}, c.flags...)...)
 			credentials := n.credentials(t)
 			data := n.log(t, credentials...)
-			n.job(t, "mlflow-backup")
+			name := strings.TrimSpace(n.mlflow(t, "backup").stdout)
+			if list := n.mlflow(t, "backup", "--list").stdout; name == "" || !strings.Contains(list, name) {
+				t.Errorf("the backup %q is not among\n%s", name, list)
+			}
 			if c.place == "bucket" {
 				if names := l.objects(t, "backups/"); !strings.Contains(names, "/tracking.dump\n") || !strings.Contains(names, "/auth.dump\n") {
 					t.Errorf("the bucket holds no backup of both databases, but\n%s", names)
