@@ -131,8 +131,11 @@ func TestHookStopsAWriteBeforeOrAfterIt(t *testing.T) {
 	for moment, reaches := range map[Moment]int{Before: 1, After: 2} {
 		t.Run(string(moment), func(t *testing.T) {
 			u, proxy := newUpstream(t)
+			var mu sync.Mutex // the hook runs in the proxy's goroutines
 			var heard []string
 			proxy.OnWrite(func(m Moment, w Write) bool {
+				mu.Lock()
+				defer mu.Unlock()
 				heard = append(heard, fmt.Sprintf("%s %d", m, w.N))
 				return m != moment || w.N != 2
 			})
@@ -146,6 +149,8 @@ func TestHookStopsAWriteBeforeOrAfterIt(t *testing.T) {
 			if got := len(u.seen()); got != reaches {
 				t.Errorf("%d writes reached the API server, want %d", got, reaches)
 			}
+			mu.Lock()
+			defer mu.Unlock()
 			want := []string{"before 1", "after 1", "before 2", "after 2"}[:2+reaches]
 			if !slices.Equal(heard, want) {
 				t.Errorf("the hook heard %q, want %q", heard, want)
