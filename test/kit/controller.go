@@ -36,6 +36,7 @@ type Controller struct {
 
 	mu      sync.Mutex
 	lives   map[string]func(*corev1.Pod) Life // by namespace
+	barren  map[string]string                 // why a namespace gets no volumes
 	head    func(image string) string
 	emptied map[types.UID]bool // the namespaces that end, and whose content has been deleted
 }
@@ -48,13 +49,17 @@ const (
 	Runs  State = "Runs"
 	Waits State = "Waits" // it is scheduled, and its containers do not start
 	Fails State = "Fails" // its containers end with exit code 1
+
+	Unready     State = "Unready"     // its containers run, and their probes fail
+	Unscheduled State = "Unscheduled" // no node takes it
 )
 
 // Life is what becomes of a pod.
 type Life struct {
 	State  State
 	Reason string // of a container that waits or has failed: "ErrImagePull"
-	Says   string // the message to Reason
+	Says   string // the message to Reason, to Event, or of the scheduler
+	Event  string // reason of a warning about the pod, with Says: "FailedMount"
 }
 
 // NewController starts one for the time of the test. At its end it takes away the namespaces that are left.
@@ -76,6 +81,7 @@ func NewController(t testing.TB, kubeconfig, prefix string) *Controller {
 		stores:       map[schema.GroupVersionResource]cache.Indexer{},
 		emptied:      map[types.UID]bool{},
 		lives:        map[string]func(*corev1.Pod) Life{},
+		barren:       map[string]string{},
 		queue: workqueue.NewTypedRateLimitingQueue(
 			workqueue.NewTypedItemExponentialFailureRateLimiter[string](5*time.Millisecond, time.Second)),
 	}
@@ -109,6 +115,14 @@ func NewController(t testing.TB, kubeconfig, prefix string) *Controller {
 func (c *Controller) Live(namespace string, life func(*corev1.Pod) Life) {
 	c.mu.Lock()
 	c.lives[namespace] = life
+	c.mu.Unlock()
+	c.queue.Add(namespace)
+}
+
+// Barren lets a namespace's new claims wait, and the provisioner say why; with "" it gives volumes again.
+func (c *Controller) Barren(namespace, why string) {
+	c.mu.Lock()
+	c.barren[namespace] = why
 	c.mu.Unlock()
 	c.queue.Add(namespace)
 }

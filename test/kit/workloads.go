@@ -123,6 +123,12 @@ func (c *Controller) bind(ctx context.Context, obj *unstructured.Unstructured) e
 		return c.event(ctx, obj, corev1.EventTypeWarning, "ProvisioningFailed", fmt.Sprintf("storageclass.storage.k8s.io %q not found", *class))
 	}
 	if claim.Spec.VolumeName == "" {
+		c.mu.Lock()
+		why := c.barren[claim.Namespace]
+		c.mu.Unlock()
+		if why != "" {
+			return c.event(ctx, obj, corev1.EventTypeWarning, "ProvisioningFailed", why)
+		}
 		_, err := at.Patch(ctx, claim.Name, types.MergePatchType, fmt.Appendf(nil, `{"spec":{"volumeName":"pv-%s"}}`, claim.UID), metav1.PatchOptions{})
 		return ignore(err, apierrors.IsNotFound)
 	}
@@ -167,11 +173,15 @@ func (c *Controller) pods(ctx context.Context, namespace string, owners map[stri
 			errs = append(errs, c.kill(ctx, pod))
 		case pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed:
 		default:
-			want := podStatus(pod, life(pod), owner != nil && owner.job != nil, head)
+			is := life(pod)
+			want := podStatus(pod, is, owner != nil && owner.job != nil, head)
 			if slices.ContainsFunc(claimsOf(pod), func(name string) bool { return !bound[name] }) {
 				want = unschedulable("0/1 nodes are available: pod has unbound immediate PersistentVolumeClaims.")
 			}
 			errs = append(errs, c.status(ctx, core("pods"), obj, want))
+			if is.Event != "" {
+				errs = append(errs, c.event(ctx, obj, corev1.EventTypeWarning, is.Event, is.Says))
+			}
 		}
 	}
 	return errors.Join(errs...)
@@ -194,6 +204,9 @@ func unschedulable(why string) *corev1.PodStatus {
 
 // podStatus is what a kubelet says of a pod. ends is one whose work has an end.
 func podStatus(pod *corev1.Pod, life Life, ends bool, head func(string) string) *corev1.PodStatus {
+	if life.State == Unscheduled {
+		return unschedulable(life.Says)
+	}
 	s := &corev1.PodStatus{Phase: corev1.PodRunning}
 	ready := corev1.ConditionTrue
 	state := corev1.ContainerState{Running: &corev1.ContainerStateRunning{}}
@@ -201,6 +214,8 @@ func podStatus(pod *corev1.Pod, life Life, ends bool, head func(string) string) 
 	case life.State == Waits:
 		s.Phase, ready = corev1.PodPending, corev1.ConditionFalse
 		state = corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: cmp.Or(life.Reason, "ContainerCreating"), Message: life.Says}}
+	case life.State == Unready:
+		ready = corev1.ConditionFalse
 	case life.State == Fails && ends:
 		s.Phase, ready = corev1.PodFailed, corev1.ConditionFalse
 		state = terminated(1, cmp.Or(life.Reason, "Error"), life.Says)
@@ -239,7 +254,8 @@ func terminated(code int32, reason, message string) corev1.ContainerState {
 }
 
 func containerStatus(of corev1.Container, state corev1.ContainerState, life Life) corev1.ContainerStatus {
-	s := corev1.ContainerStatus{Name: of.Name, Image: of.Image, State: state, Ready: state.Running != nil, Started: new(state.Running != nil)}
+	runs := state.Running != nil
+	s := corev1.ContainerStatus{Name: of.Name, Image: of.Image, State: state, Ready: runs && life.State != Unready, Started: new(runs)}
 	if life.State == Fails && state.Waiting != nil {
 		s.RestartCount, s.LastTerminationState = 5, terminated(1, cmp.Or(life.Reason, "Error"), life.Says)
 	}

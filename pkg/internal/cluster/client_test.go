@@ -99,6 +99,7 @@ func TestPassingTroublesAreRetried(t *testing.T) {
 		"quota's conflict":   refuse(409, metav1.StatusReasonConflict, `Operation cannot be fulfilled on resourcequotas "q"`, nil),
 		"load balancer":      func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "bad gateway", http.StatusBadGateway) },
 		"broken connection":  hangUp,
+		"half an answer":     breakOff,
 	} {
 		t.Run(name, func(t *testing.T) {
 			a, c := newAPI(t, map[string]http.HandlerFunc{"PUT " + configMaps + "/c": inTurn(trouble, trouble, ok)})
@@ -110,6 +111,12 @@ func TestPassingTroublesAreRetried(t *testing.T) {
 			}
 		})
 	}
+}
+
+// breakOff promises more than it sends.
+func breakOff(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Content-Length", "1000")
+	_, _ = w.Write([]byte(`{"kind":"ConfigMap",`))
 }
 
 func TestDiscoveryIsRetriedToo(t *testing.T) {

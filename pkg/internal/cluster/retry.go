@@ -3,6 +3,7 @@ package cluster
 import (
 	"context"
 	"errors"
+	"io"
 	"net/http"
 	"strings"
 	"time"
@@ -101,7 +102,9 @@ func transient(err error, reached bool) bool {
 	if utilnet.IsConnectionRefused(err) {
 		return reached
 	}
-	return utilnet.IsConnectionReset(err) || utilnet.IsProbableEOF(err) || utilnet.IsHTTP2ConnectionLost(err) ||
+	// An answer may break off in its middle, too.
+	return errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF) ||
+		utilnet.IsConnectionReset(err) || utilnet.IsProbableEOF(err) || utilnet.IsHTTP2ConnectionLost(err) ||
 		containsAny(err.Error(), "http2: server sent GOAWAY", "http2: client connection force closed")
 }
 

@@ -116,6 +116,36 @@ func TestAVolumeThatIsNotMountedIsTold(t *testing.T) {
 	})
 }
 
+func TestAVolumeThatDoesNotComeIsTold(t *testing.T) {
+	const noNode = "0/1 nodes are available: pod has unbound immediate PersistentVolumeClaims."
+	waiting := pod(t, "postgres", func(p *corev1.Pod) {
+		p.Spec.Volumes = []corev1.Volume{{VolumeSource: corev1.VolumeSource{PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: "data"}}}}
+		p.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodScheduled, Status: corev1.ConditionFalse, Reason: corev1.PodReasonUnschedulable, Message: noNode}}
+	})
+	pending := claim(t, "Pending", nil)
+	full := warning(t, pending, "ProvisioningFailed", "no space left in the pool", 1)
+	for _, tc := range []struct {
+		name     string
+		objs     []*unstructured.Unstructured
+		message  string
+		evidence []string
+	}{
+		{"it cannot be made", []*unstructured.Unstructured{pending, full}, "its volume persistentvolumeclaim/data does not come: no space left in the pool",
+			[]string{"persistentvolumeclaim/data: ProvisioningFailed: no space left in the pool"}},
+		{"its storage class is slow to say", []*unstructured.Unstructured{pending}, "no node takes it: " + noNode, nil},
+		{"it came after all", []*unstructured.Unstructured{claim(t, "Bound", nil), full}, "no node takes it: " + noNode, nil},
+		{"it may not be read", []*unstructured.Unstructured{full}, "no node takes it: " + noNode, nil},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f := &film{moments: []moment{show(0, append(tc.objs, statefulSet(t, 0), waiting)...)}}
+				_, _, err := wait(t, f, target("apps", "StatefulSet", "postgres"))
+				wantFailure(t, err, failure.TimedOut, "NotReadyInTime", "statefulset.apps/postgres", tc.message, tc.evidence...)
+			})
+		})
+	}
+}
+
 func TestPodsThatAreNotEvenCreated(t *testing.T) {
 	refused := func(message string) *unstructured.Unstructured {
 		return deployment(t, "mlflow", 0, func(d *appsv1.Deployment) {

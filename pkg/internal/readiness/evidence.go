@@ -72,6 +72,9 @@ func (w *waiter) own(ctx context.Context, t *trouble) []string {
 	if t.pod.ref() != t.target.Object {
 		lines = append(lines, warnings(t.pod.ref().String(), t.pod.Events)...)
 	}
+	for _, claim := range t.pod.Unbound {
+		lines = append(lines, warnings(claim.ref().String(), claim.Events)...)
+	}
 	container, log := t.finding.Container, t.finding.Log
 	if container == "" {
 		container, log = running(t.pod.Pod)

@@ -249,7 +249,7 @@ func (w *waiter) creationEvent(s *scene, creators []types.UID) (string, bool) {
 
 // waitsForConsumer tells of a claim that is bound only when a pod uses it: nothing is wrong, and nothing to wait for.
 func (s *scene) waitsForConsumer(obj *unstructured.Unstructured) bool {
-	if obj.GroupVersionKind() != corev1.SchemeGroupVersion.WithKind("PersistentVolumeClaim") {
+	if obj.GroupVersionKind() != claimKind() {
 		return false
 	}
 	if _, scheduled := obj.GetAnnotations()["volume.kubernetes.io/selected-node"]; scheduled {

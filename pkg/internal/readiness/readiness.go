@@ -147,7 +147,7 @@ func names(targets []Target) string {
 	return strings.Join(all, ", ")
 }
 
-// queries asks for the targets, and for what explains them: pods, their ReplicaSets and events. A user who may not read
+// queries asks for the targets, and for what explains them: pods, their ReplicaSets and volumes, and events. A user who may not read
 // the latter still can wait.
 func queries(targets []Target) []cluster.Query {
 	var qs []cluster.Query
@@ -168,6 +168,7 @@ func queries(targets []Target) []cluster.Query {
 		if t.Pods != nil || hasPods(t.Object) {
 			add(cluster.Query{GroupVersionKind: podKind(), Namespace: ns, Selector: t.Pods, Optional: true})
 			add(cluster.Query{GroupVersionKind: replicaSetKind(), Namespace: ns, Selector: t.Pods, Optional: true})
+			add(cluster.Query{GroupVersionKind: claimKind(), Namespace: ns, Optional: true})
 		}
 	}
 	return qs

@@ -3,6 +3,7 @@ package readiness
 import (
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 	"time"
 
@@ -51,6 +52,7 @@ func Rules() []Rule {
 		{"OutOfMemory", outOfMemory, 0, "raise the container's memory limit"},
 		{"CrashLoop", crashLoop, 0, "the log says why it ends"},
 		{"ImagePullFailing", pull(pullOther), never, "the registry is slow, limits the rate, or cannot be reached from the nodes"},
+		{"VolumeNotProvisioned", unprovisioned, never, "look at the volume and at its storage class: kubectl describe pvc; kubectl get storageclass"},
 		{"Unschedulable", unschedulable, never, "free or add nodes, or ask for less; kubectl describe nodes shows what is taken"},
 		{"VolumeNotMounted", event("FailedMount", "FailedAttachVolume"), never, "create what the message names, or look at the volume: kubectl get pvc"},
 		{"SandboxFailing", event("FailedCreatePodSandBox"), never, "the node's network or container runtime is in trouble"},
@@ -199,6 +201,22 @@ func unschedulable(p Pod) (Finding, bool) {
 	for _, c := range p.Status.Conditions {
 		if c.Type == corev1.PodScheduled && c.Status == corev1.ConditionFalse && c.Reason == corev1.PodReasonUnschedulable {
 			return Finding{Message: "no node takes it: " + c.Message}, true
+		}
+	}
+	return Finding{}, false
+}
+
+// unprovisioned matches a pod whose volume does not come, which the scheduler tells as if a node were missing. A claim that only
+// waits for its pod to have a node has no such event.
+func unprovisioned(p Pod) (Finding, bool) {
+	if p.Status.Phase != corev1.PodPending {
+		return Finding{}, false
+	}
+	for _, claim := range p.Unbound {
+		for _, e := range slices.Backward(claim.Events) {
+			if e.Reason == "ProvisioningFailed" || e.Reason == "FailedBinding" {
+				return Finding{Message: fmt.Sprintf("its volume %s does not come: %s", claim.ref(), oneLine(e.Message))}, true
+			}
 		}
 	}
 	return Finding{}, false

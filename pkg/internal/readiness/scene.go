@@ -21,8 +21,17 @@ const revision = "deployment.kubernetes.io/revision"
 // Pod is a pod with its events, oldest first, as the rules see it.
 type Pod struct {
 	*corev1.Pod
+	Events  []corev1.Event
+	Unbound []Claim // the claims that it waits for
+}
+
+// Claim is a PersistentVolumeClaim that has no volume, with its events, oldest first.
+type Claim struct {
+	Name   string
 	Events []corev1.Event
 }
+
+func (c Claim) ref() cluster.Ref { return cluster.Ref{GroupVersionKind: claimKind(), Name: c.Name} }
 
 func (p Pod) ref() cluster.Ref {
 	return cluster.Ref{GroupVersionKind: podKind(), Namespace: p.Namespace, Name: p.Name}
@@ -96,7 +105,7 @@ func (s *scene) pods(t Target, obj *unstructured.Unstructured) ([]Pod, error) {
 		if err := into(obj, pod); err != nil {
 			return nil, err
 		}
-		return []Pod{{Pod: pod, Events: s.events[pod.UID]}}, nil
+		return []Pod{s.pod(pod)}, nil
 	}
 	selector, err := selectorOf(t, obj)
 	if err != nil || selector == nil {
@@ -124,10 +133,29 @@ func (s *scene) podsOf(namespace string, selector labels.Selector, leave func(*u
 		if err := into(o, pod); err != nil {
 			return nil, err
 		}
-		pods = append(pods, Pod{Pod: pod, Events: s.events[pod.UID]})
+		pods = append(pods, s.pod(pod))
 	}
 	slices.SortFunc(pods, func(a, b Pod) int { return cmp.Compare(a.Name, b.Name) })
 	return pods, nil
+}
+
+// pod adds what the scene knows of it. A claim that is not in the scene may be one that may not be read: nothing is said of it.
+func (s *scene) pod(pod *corev1.Pod) Pod {
+	p := Pod{Pod: pod, Events: s.events[pod.UID]}
+	for _, v := range pod.Spec.Volumes {
+		if v.PersistentVolumeClaim == nil {
+			continue
+		}
+		name := v.PersistentVolumeClaim.ClaimName
+		claim := s.objects[cluster.Ref{GroupVersionKind: claimKind(), Namespace: pod.Namespace, Name: name}]
+		if claim == nil {
+			continue
+		}
+		if phase, _, err := unstructured.NestedString(claim.Object, "status", "phase"); err == nil && phase != string(corev1.ClaimBound) {
+			p.Unbound = append(p.Unbound, Claim{Name: name, Events: s.events[claim.GetUID()]})
+		}
+	}
+	return p
 }
 
 func (s *scene) outdated(pod, obj *unstructured.Unstructured) bool {

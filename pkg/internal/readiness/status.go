@@ -19,6 +19,9 @@ func eventKind() schema.GroupVersionKind { return corev1.SchemeGroupVersion.With
 func replicaSetKind() schema.GroupVersionKind {
 	return appsv1.SchemeGroupVersion.WithKind("ReplicaSet")
 }
+func claimKind() schema.GroupVersionKind {
+	return corev1.SchemeGroupVersion.WithKind("PersistentVolumeClaim")
+}
 
 // hasPods tells which kinds run pods that spec.selector selects.
 func hasPods(r cluster.Ref) bool {
