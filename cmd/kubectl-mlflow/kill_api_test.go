@@ -71,7 +71,21 @@ func verbs() []verb {
 	return []verb{
 		{"install", func(*scene) {}, []string{"install"}},
 		{"upgrade", func(s *scene) { s.run(0, "install", "--image", older) }, []string{"upgrade", "--backup"}},
+		{"restore", func(s *scene) {
+			s.run(0, "install", "--backup-schedule", "manual")
+			s.hasBackup()
+		}, []string{"restore", "latest", "--replace"}},
 		{"uninstall", func(s *scene) { s.run(0, "install") }, []string{"uninstall"}},
+	}
+}
+
+// hasBackup lets the pods that look find a backup, and rows in the database.
+func (s *scene) hasBackup() {
+	s.proxy.Kubelet.Log = func(_, container string) string {
+		if container == "restore" {
+			return "backup\tmlflow-20260102T000000Z\nrows\truns\t12\n"
+		}
+		return ""
 	}
 }
 

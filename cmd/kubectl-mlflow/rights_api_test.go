@@ -105,10 +105,14 @@ func TestRealPrintedRoleIsEnough(t *testing.T) {
 	s := newStage(t).scene(t)
 	s.controller.Apply(t, s.namespace, "kit", namespaceYAML)
 	s.config = s.proxy.KubeconfigAs(s.namespace)
+	s.hasBackup()
 	for i, args := range [][]string{
 		{"install", "--image", older},
 		{"install"},
 		{"upgrade"},
+		{"install", "--backup-schedule", "manual"},
+		{"backup"},
+		{"restore", "latest", "--replace"},
 		{"uninstall"},
 		{"install"},
 		{"uninstall", "--delete-data"},

@@ -30,6 +30,7 @@ import (
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/cmd/manifests"
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/cmd/portforward"
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/cmd/predict"
+	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/cmd/restore"
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/cmd/uninstall"
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/cmd/upgrade"
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/cmd/version"
@@ -110,6 +111,7 @@ cluster. deploy makes an image of a model version and a Knative Service of the i
 		portforward.NewCommand(config, streams, talk),
 		check.NewCommand(config, streams, talk),
 		backup.NewCommand(config, streams, talk),
+		restore.NewCommand(config, streams, talk),
 		uninstall.NewCommand(config, streams, talk),
 		gcp.NewCommand(config, streams, talk, os.Getenv, helpOrUnknown),
 	)

@@ -84,7 +84,11 @@ func (c *Client) backups(ctx context.Context, namespace string) (*unstructured.U
 	if err != nil || cron != nil {
 		return cron, err
 	}
-	return nil, &failure.Error{
+	return nil, noBackups(namespace)
+}
+
+func noBackups(namespace string) error {
+	return &failure.Error{
 		Class: failure.Invalid, Reason: "NoBackups",
 		Message: fmt.Sprintf("MLflow in namespace %s is installed without backups", namespace),
 		Hint:    "install them: kubectl mlflow install --backup-schedule manual; or with a schedule as cron has it, and --backup-destination for a bucket",
@@ -107,19 +111,18 @@ func (c *Client) backUp(ctx context.Context, cron *unstructured.Unstructured, ed
 	return name, err
 }
 
-// backUp makes a backup with what is being installed.
-func (in *installation) backUp(ctx context.Context) error {
+// backUp makes a backup with what is being installed, and returns its name. edit, where it is not nil, has the last word on the Job.
+func (in *installation) backUp(ctx context.Context, edit func(*batchv1.Job)) (string, error) {
 	for _, obj := range in.rendered.all() {
 		if ref := cluster.RefOf(obj); ref == cronJob(in.record.Namespace, backupName) {
 			cron, err := in.cluster.Get(ctx, ref)
 			if err != nil {
-				return err
+				return "", err
 			}
-			_, err = in.Client.backUp(ctx, cron, nil)
-			return err
+			return in.Client.backUp(ctx, cron, edit)
 		}
 	}
-	return missing("--backup-schedule", "there is nothing that backs up", "give it as cron does, or as --backup-schedule manual")
+	return "", missing("--backup-schedule", "there is nothing that backs up", "give it as cron does, or as --backup-schedule manual")
 }
 
 // list asks a pod what is where backups are kept.
@@ -134,11 +137,7 @@ func (c *Client) list(ctx context.Context, cron *unstructured.Unstructured) ([]B
 		briefly(job)
 		pod := &job.Spec.Template.Spec
 		pod.InitContainers = slices.DeleteFunc(pod.InitContainers, func(c corev1.Container) bool { return c.Name == dumpContainer })
-		for i := range pod.Containers {
-			if container := &pod.Containers[i]; container.Name == storeContainer {
-				container.Command[len(container.Command)-1] = "list"
-			}
-		}
+		tell(pod, storeContainer, "list")
 	})
 	if err != nil {
 		return nil, err

@@ -3,6 +3,7 @@ package trackingserver
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -46,6 +47,15 @@ func (b backups) dump(t *testing.T, name string, whole bool) {
 		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
+	}
+}
+
+// schemas makes a migrate.py that knows these.
+func (b backups) schemas(t *testing.T, known ...string) {
+	t.Helper()
+	text := fmt.Sprintf("def image_revisions():\n    return %q, set(%q.split())\n", known[0], strings.Join(known, " "))
+	if err := os.WriteFile(filepath.Join(b.work, "migrate.py"), []byte(text), 0o600); err != nil {
+		t.Fatal(err)
 	}
 }
 
@@ -129,6 +139,15 @@ func TestFetchFindsAWholeBackup(t *testing.T) {
 	}
 	if out, err := b.run(t, "list"); err != nil || out != first+"\t103\n"+second+"\t103\n" {
 		t.Errorf("the list is %q, %v", out, err)
+	}
+	b.schemas(t, "0a1b", "2c3d")
+	for revision, known := range map[string]bool{"2c3d": true, "ffff": false} {
+		if err := os.WriteFile(filepath.Join(b.volume, second, "schema"), []byte(revision+"\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if out, err := b.run(t, "fetch", "BACKUP_SCHEMAS="+b.work); (err == nil) != known || !known && !strings.Contains(out, "of a newer one") {
+			t.Errorf("a backup of revision %s: %v: %s", revision, err, out)
+		}
 	}
 	if err := os.WriteFile(filepath.Join(b.volume, second, "tracking.dump"), []byte("x"), 0o600); err != nil {
 		t.Fatal(err)

@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"net"
 	"slices"
@@ -44,11 +45,13 @@ type world struct {
 	rights    []string       // that are missing: "create deployments"
 	held      error          // by somebody else: the lock's failure
 	pods      map[string]pod // of Jobs, by the name of the CronJob or Job that they come from
+	sent      string         // to a container
 }
 
 // pod is what the pod of a Job leaves.
 type pod struct {
 	message string // its termination message
+	code    int64  // its exit code
 	log     []string
 }
 
@@ -161,7 +164,7 @@ func (w *world) List(_ context.Context, q cluster.Query) ([]*unstructured.Unstru
 	}
 	var found []*unstructured.Unstructured
 	for r, obj := range w.objects {
-		if r.GroupVersionKind == q.GroupVersionKind && r.Namespace == q.Namespace {
+		if r.GroupVersionKind == q.GroupVersionKind && r.Namespace == q.Namespace && (q.Selector == nil || q.Selector.Matches(labels.Set(obj.GetLabels()))) {
 			found = append(found, obj.DeepCopy())
 		}
 	}
@@ -181,9 +184,13 @@ func (w *world) podsOf(q cluster.Query) []*unstructured.Unstructured {
 		left := w.leftBy(r.Name)
 		found = append(found, &unstructured.Unstructured{Object: map[string]any{
 			"apiVersion": "v1", "kind": "Pod", "metadata": map[string]any{"namespace": r.Namespace, "name": r.Name + "-pod"},
-			"status": map[string]any{"phase": "Succeeded", "containerStatuses": []any{
-				map[string]any{"state": map[string]any{"terminated": map[string]any{"exitCode": int64(0), "message": left.message}}},
-			}},
+			"status": map[string]any{
+				"phase":                 "Succeeded",
+				"initContainerStatuses": []any{map[string]any{"name": dumpContainer, "state": map[string]any{"running": map[string]any{}}}}, // as long as it takes a dump
+				"containerStatuses": []any{
+					map[string]any{"state": map[string]any{"terminated": map[string]any{"exitCode": left.code, "message": left.message}}},
+				},
+			},
 		}})
 	}
 	return found
@@ -209,9 +216,21 @@ func (w *world) Tail(_ context.Context, pod cluster.Ref, _ string, _ bool, _ int
 	return w.leftBy(pod.Name).log, nil
 }
 
+func (w *world) Send(_ context.Context, pod cluster.Ref, container string, stdin io.Reader) error {
+	if err := w.do("send to "+container+" of", pod); err != nil {
+		return err
+	}
+	all, err := io.ReadAll(stdin)
+	w.sent = string(all)
+	return err
+}
+
 func (w *world) Observe(_ context.Context, qs []cluster.Query, f func([]*unstructured.Unstructured) (bool, error)) error {
 	var found []*unstructured.Unstructured
 	for _, q := range qs {
+		if q.Kind == "Pod" && q.Selector != nil {
+			found = append(found, w.podsOf(q)...)
+		}
 		if obj, ok := w.objects[cluster.Ref{GroupVersionKind: q.GroupVersionKind, Namespace: q.Namespace, Name: q.Name}]; ok {
 			found = append(found, obj)
 		}

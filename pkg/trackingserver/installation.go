@@ -33,7 +33,15 @@ const (
 	backup      intent = "backup"
 	listBackups intent = "backup --list"
 	checking    intent = "check"
+	restore     intent = "restore"
+	restoreFile intent = "restore --from-file"
 )
+
+// restores tells whether the database gets what another one held.
+func (i intent) restores() bool { return i == restore || i == restoreFile }
+
+// stops tells whether the server is stopped meanwhile. There has to be one.
+func (i intent) stops() bool { return i == upgrade || i.restores() }
 
 // installation is one change of an MLflow under way.
 type installation struct {
@@ -64,7 +72,7 @@ func (c *Client) prepare(ctx context.Context, p Parameters, why intent, o Option
 		}
 	}
 	namespace, old, unread := c.target(ctx, p)
-	if unread != nil && (failure.ClassOf(unread) != failure.Forbidden || why == upgrade) {
+	if unread != nil && (failure.ClassOf(unread) != failure.Forbidden || why.stops()) {
 		return nil, unread
 	}
 	var err error
@@ -77,16 +85,21 @@ func (c *Client) prepare(ctx context.Context, p Parameters, why intent, o Option
 		in.old, in.saved = old.Inventory, *old
 	}
 	p.Namespace, p.Overlay = namespace, cmp.Or(p.Overlay, DefaultOverlay)
-	if why == upgrade {
-		if err := upgradable(namespace, old); err != nil {
+	if why.stops() {
+		if err := stoppable(namespace, old); err != nil {
 			return nil, err
 		}
+	}
+	if why == upgrade {
 		in.rendered, err = c.nextVersion(&p, typed, old)
 	} else {
 		in.rendered, err = c.keepVersion(p, typed, old)
 	}
 	if err != nil {
 		return nil, err
+	}
+	if why.restores() && !given(p.BackupSchedule) {
+		return nil, noBackups(namespace)
 	}
 	set := cluster.ApplySetID(instance.Name, namespace, "ConfigMap", "")
 	for _, obj := range in.rendered.all() {

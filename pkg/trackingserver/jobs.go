@@ -62,7 +62,7 @@ func (c *Client) outputOf(ctx context.Context, job *unstructured.Unstructured, c
 		}
 		defer c.discard(ctx, job)
 		if err := c.wait(ctx, []readiness.Target{{Object: cluster.RefOf(job)}}, s); err != nil {
-			return err
+			return c.refused(ctx, job, err)
 		}
 		lines, err = c.said(ctx, job, container)
 		return err
@@ -96,11 +96,15 @@ func (c *Client) discard(ctx context.Context, job *unstructured.Unstructured) {
 
 // podsOf are the pods of a Job.
 func (c *Client) podsOf(ctx context.Context, job *unstructured.Unstructured) ([]*unstructured.Unstructured, error) {
-	return c.cluster.List(ctx, cluster.Query{
+	return c.cluster.List(ctx, podsQuery(job))
+}
+
+func podsQuery(job *unstructured.Unstructured) cluster.Query {
+	return cluster.Query{
 		GroupVersionKind: core("Pod", "", "").GroupVersionKind,
 		Namespace:        job.GetNamespace(),
 		Selector:         labels.SelectorFromSet(labels.Set{jobNameLabel: job.GetName()}),
-	})
+	}
 }
 
 // jobFrom is a Job as the CronJob would make it at that time, as `kubectl create job --from` does. The CronJob, where it is one

@@ -72,7 +72,16 @@ func (in *installation) rights() []cluster.Access {
 		}
 	}
 	r.pods()
-	if in.intent == upgrade {
+	if in.intent.restores() {
+		r.jobs()
+		r.logs()
+	}
+	if in.intent == restoreFile { // a WebSocket begins with a GET, and what it falls back to with a POST
+		for _, verb := range []string{"get", "create"} {
+			r.wanted = append(r.wanted, cluster.Access{Verb: verb, GroupVersionKind: core("Pod", "", "").GroupVersionKind, Subresource: "attach", Namespace: r.namespace})
+		}
+	}
+	if in.intent.stops() {
 		r.wanted = append(r.wanted,
 			cluster.Access{Verb: "get", GroupVersionKind: in.rendered.server.GroupVersionKind, Subresource: "scale", Namespace: r.namespace},
 			cluster.Access{Verb: "patch", GroupVersionKind: in.rendered.server.GroupVersionKind, Subresource: "scale", Namespace: r.namespace})

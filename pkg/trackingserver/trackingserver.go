@@ -4,6 +4,7 @@ package trackingserver
 import (
 	"context"
 	"fmt"
+	"io"
 	"io/fs"
 	"net"
 
@@ -57,6 +58,7 @@ type kubernetes interface {
 	Scale(ctx context.Context, r cluster.Ref, replicas int64) error
 	Follow(ctx context.Context, pod cluster.Ref, container string, f func(line string) error) error
 	Tail(ctx context.Context, pod cluster.Ref, container string, previous bool, n int) ([]string, error)
+	Send(ctx context.Context, pod cluster.Ref, container string, stdin io.Reader) error
 }
 
 // records keeps what is installed where.

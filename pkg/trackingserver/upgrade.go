@@ -27,8 +27,8 @@ func (c *Client) Upgrade(ctx context.Context, p Parameters, backUp bool, o Optio
 	return c.bring(ctx, p, upgrade, o, func(in *installation, ctx context.Context) error { return in.upgrade(ctx, backUp) })
 }
 
-// upgradable is failure.Invalid where there is no MLflow to upgrade.
-func upgradable(namespace string, old *instance.Instance) error {
+// stoppable is failure.Invalid where there is no MLflow to stop.
+func stoppable(namespace string, old *instance.Instance) error {
 	if old == nil {
 		return notInstalled(namespace)
 	}
@@ -58,7 +58,7 @@ func (in *installation) upgrade(ctx context.Context, backUp bool) error {
 		}
 	}
 	if backUp {
-		if err := in.backUp(ctx); err != nil {
+		if _, err := in.backUp(ctx, nil); err != nil {
 			return in.stopped(err)
 		}
 	}
@@ -92,12 +92,17 @@ func (in *installation) stop(ctx context.Context) error {
 		if err := in.cluster.Scale(ctx, in.rendered.server, 0); err != nil {
 			return err
 		}
-		return in.absent(ctx, []cluster.Query{{
-			GroupVersionKind: core("Pod", "", "").GroupVersionKind,
-			Namespace:        in.record.Namespace,
-			Selector:         labels.SelectorFromSet(labels.Set{"app": in.rendered.server.Name, component: server}),
-		}}, s)
+		return in.absent(ctx, []cluster.Query{serverPods(in.record.Namespace, in.rendered.server.Name)}, s)
 	})
+}
+
+// serverPods are those of the server's Deployment, whose name it is.
+func serverPods(namespace, name string) cluster.Query {
+	return cluster.Query{
+		GroupVersionKind: core("Pod", "", "").GroupVersionKind,
+		Namespace:        namespace,
+		Selector:         labels.SelectorFromSet(labels.Set{"app": name, component: server}),
+	}
 }
 
 // start scales the server to what it was before an upgrade stopped it. One that somebody else stopped stays so, and is a

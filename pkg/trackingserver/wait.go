@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/failure"
+	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/cluster"
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/forward"
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/instance"
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/readiness"
@@ -17,8 +18,14 @@ import (
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/progress"
 )
 
-// again is how long to wait before MLflow is asked again.
-const again = time.Second
+const (
+	// again is how long to wait before MLflow is asked again.
+	again = time.Second
+	// answering is how long an MLflow whose pods are ready may take to answer: a database that fails over is away for so long.
+	answering = 3 * time.Minute
+	// logTail lines of its log say why it does not.
+	serverContainer, logTail = "mlflow", 15
+)
 
 // Wait returns when the pods of database and server are ready and MLflow answers a question that only its database can
 // answer. failure.Diagnosed where waiting will not help, failure.TimedOut when ctx ends first: both say what is not ready.
@@ -87,8 +94,34 @@ func (c *Client) answers(ctx context.Context, record *instance.Instance) error {
 			return err
 		}
 		t := c.dial(record.HTTP)
-		return errors.Join(ask(ctx, func() error { return question(ctx, t) }, s), t.Close())
+		err = ask(ctx, func(ctx context.Context) error { return question(ctx, t) }, s)
+		return errors.Join(c.withLog(ctx, record, err), t.Close())
 	})
+}
+
+// withLog adds the end of the server's log to the failure of an MLflow that does not answer.
+func (c *Client) withLog(ctx context.Context, record *instance.Instance, err error) error {
+	f, ok := errors.AsType[*failure.Error](err)
+	if !ok || f.Class != failure.TimedOut {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), parting)
+	defer cancel()
+	pods, unread := c.cluster.List(ctx, serverPods(record.Namespace, record.HTTP.Service))
+	explained := *f
+	for _, pod := range pods {
+		lines, err := c.cluster.Tail(ctx, cluster.RefOf(pod), serverContainer, false, logTail)
+		if unread = err; err == nil {
+			explained.Evidence = append(explained.Evidence, fmt.Sprintf("the end of the log of %s:", cluster.RefOf(pod)))
+			for _, line := range lines {
+				explained.Evidence = append(explained.Evidence, "  "+line)
+			}
+		}
+	}
+	if unread != nil {
+		explained.Evidence = append(explained.Evidence, fmt.Sprintf("the server's log cannot be read: %v", unread))
+	}
+	return &explained
 }
 
 // question asks MLflow, as basic-auth's admin where the installation has that. To those who may not read the admin's password,
@@ -113,12 +146,14 @@ func (c *Client) question(ctx context.Context, record *instance.Instance) (func(
 }
 
 // ask asks until there is an answer. A server that has just become ready may still fail to reach its database.
-func ask(ctx context.Context, question func() error, s progress.Step) error {
+func ask(ctx context.Context, question func(context.Context) error, s progress.Step) error {
+	ctx, cancel := context.WithTimeout(ctx, answering)
+	defer cancel()
 	ticker := time.NewTicker(again)
 	defer ticker.Stop()
 	var last error
 	for {
-		err := question()
+		err := question(ctx)
 		if err == nil || failure.ClassOf(err) == failure.Forbidden {
 			return err
 		}

@@ -11,6 +11,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/failure"
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/cluster"
 )
@@ -71,7 +73,7 @@ func TestWaitThatIsNotAnswered(t *testing.T) {
 		class failure.Class
 		says  string
 	}{
-		{"time is over", errors.New("500: the database is away"), failure.TimedOut, "the database is away"},
+		{"it answers with errors", errors.New("500: the database is away"), failure.TimedOut, "the database is away"},
 		{"no right to a tunnel", &failure.Error{Class: failure.Forbidden, Message: "pods/portforward"}, failure.Forbidden, "pods/portforward"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -79,9 +81,18 @@ func TestWaitThatIsNotAnswered(t *testing.T) {
 				w := newWorld()
 				w.install(t, Parameters{})
 				w.probe = func() error { return c.probe }
-				ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+				w.pods = map[string]pod{"mlflow-1": {log: []string{"TypeError"}}}
+				w.put(serverPod("mlflow-1"), "")
+				ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
 				defer cancel()
+				began := time.Now()
 				err := w.client().Wait(ctx)
+				if took := time.Since(began); took > 5*time.Minute {
+					t.Errorf("it took %s to say so", took)
+				}
+				if f, ok := errors.AsType[*failure.Error](err); ok && c.class == failure.TimedOut && !slices.Contains(f.Evidence, "  TypeError") {
+					t.Errorf("the server's log is not in %q", f.Evidence)
+				}
 				if failure.ClassOf(err) != c.class || !strings.Contains(err.Error(), c.says) {
 					t.Errorf("got %v, want %s with %q", err, c.class, c.says)
 				}
@@ -97,6 +108,16 @@ func TestWaitThatIsNotAnswered(t *testing.T) {
 			t.Errorf("got %v", err)
 		}
 	})
+}
+
+// serverPod is one of the server's.
+func serverPod(name string) *unstructured.Unstructured {
+	pod := &unstructured.Unstructured{}
+	pod.SetGroupVersionKind(core("Pod", "", "").GroupVersionKind)
+	pod.SetNamespace("mlflow")
+	pod.SetName(name)
+	pod.SetLabels(map[string]string{"app": "mlflow", component: server})
+	return pod
 }
 
 func TestWithoutAServerThereIsNothingToWaitForOrToForward(t *testing.T) {

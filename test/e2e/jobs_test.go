@@ -3,6 +3,8 @@
 package e2e
 
 import (
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -19,7 +21,8 @@ func (n *installed) job(t *testing.T, cronJob string) {
 	n.kubectl(t, "logs", "job/"+name, "--all-containers") // for the log of the test
 }
 
-// TestBackupAndRestore loses the data and gets it back: from a volume, and from a bucket.
+// TestBackupAndRestore loses the data and gets it back, from a volume and from a bucket; takes back what was not meant; and moves
+// the data of one MLflow to another.
 func TestBackupAndRestore(t *testing.T) {
 	l := openLab(t)
 	l.addon(t, "google")
@@ -49,15 +52,52 @@ func TestBackupAndRestore(t *testing.T) {
 				}
 			}
 			n.sql(t, "DROP SCHEMA public CASCADE; CREATE SCHEMA public")
-			// No server may run meanwhile.
-			n.kubectl(t, "scale", "deployment/mlflow", "--replicas=0")
-			n.kubectl(t, "wait", "--for=delete", "pod", "-l", "app=mlflow", "--timeout=2m")
-			n.job(t, "mlflow-restore")
-			n.kubectl(t, "scale", "deployment/mlflow", "--replicas=1")
-			n.mlflow(t, "wait")
+			if restored := n.mlflow(t, "restore", name); restored.stdout != name+"\n" {
+				t.Errorf("it restored %q, want %s", restored.stdout, name)
+			}
 			n.check(t, data, credentials...)
+			later := n.log(t, credentials...)
+			n.refused(t, 5, []string{" in runs", "--replace"}, "restore", name)
+			n.refused(t, 2, []string{"there is no backup mlflow-20200101T000000Z", name}, "restore", "mlflow-20200101T000000Z")
+			n.mlflow(t, "restore", name, "--replace") // what was there is the newest backup then
+			n.check(t, data, credentials...)
+			if left := n.sql(t, "SELECT count(*) FROM runs WHERE run_uuid = '"+later.Run+"'"); left != "0" {
+				t.Error("a run is there that is not in the backup")
+			}
+			n.mlflow(t, "restore", "latest", "--replace")
+			n.check(t, later, credentials...)
+			if c.place == "volume" {
+				l.move(t, n, later)
+			}
 		})
 	}
+}
+
+// move takes a dump of an installation's database, and gives it to another one. Artifacts stay where they are.
+func (l *lab) move(t *testing.T, from *installed, data logged) {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "mlflow.dump")
+	dump, err := l.command(t.Context(), nil, l.Kubectl, "-n", from.namespace, "exec", "statefulset/postgres", "--",
+		"bash", "-c", `pg_dump --format=custom --username "$POSTGRES_USER" "$POSTGRES_DB"`).Output()
+	if err == nil {
+		err = os.WriteFile(file, dump, 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	to := l.namespace(t, "lab-moved")
+	to.create(t)
+	to.mlflow(t, "install", "--backup-schedule=manual")
+	to.mlflow(t, "restore", "--from-file", file)
+	if found := to.sql(t, "SELECT count(*) FROM runs WHERE run_uuid = '"+data.Run+"'"); found != "1" {
+		t.Errorf("%s runs are there, want the one that was logged elsewhere", found)
+	}
+	half := filepath.Join(t.TempDir(), "half.dump")
+	if err := os.WriteFile(half, dump[:len(dump)/2], 0o600); err != nil {
+		t.Fatal(err)
+	}
+	to.refused(t, 5, []string{"the dump would replace"}, "restore", "--from-file", half)
+	to.refused(t, 4, []string{"pg_restore"}, "restore", "--from-file", half, "--replace")
 }
 
 // TestGarbage is removed for good by the CronJob, and nothing else is.

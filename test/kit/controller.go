@@ -163,6 +163,7 @@ func batch(resource string) schema.GroupVersionResource {
 func watched() []schema.GroupVersionResource {
 	return []schema.GroupVersionResource{
 		core("namespaces"), core("serviceaccounts"), core("persistentvolumeclaims"), core("pods"), apps("statefulsets"), apps("deployments"), batch("jobs"),
+		batch("cronjobs"),
 	}
 }
 
@@ -264,7 +265,7 @@ func (c *Controller) reconcile(ctx context.Context, namespace string) error {
 			owners[string(obj.GetUID())] = w
 		}
 	}
-	errs = append(errs, c.pods(ctx, namespace, owners, bound))
+	errs = append(errs, c.orphans(ctx, namespace), c.pods(ctx, namespace, owners, bound))
 	if !ending {
 		for _, w := range owners {
 			errs = append(errs, c.run(ctx, w))
@@ -272,6 +273,31 @@ func (c *Controller) reconcile(ctx context.Context, namespace string) error {
 	}
 	if ending {
 		errs = append(errs, c.finalize(ctx, ns))
+	}
+	return errors.Join(errs...)
+}
+
+// orphans deletes the Jobs whose CronJob is gone.
+func (c *Controller) orphans(ctx context.Context, namespace string) error {
+	there := map[types.UID]bool{}
+	for _, cron := range c.list(batch("cronjobs"), namespace) {
+		there[cron.GetUID()] = true
+	}
+	var errs []error
+	for _, job := range c.list(batch("jobs"), namespace) {
+		owner := metav1.GetControllerOfNoCopy(job)
+		if owner == nil || there[owner.UID] {
+			continue
+		}
+		cron, err := c.client.Resource(batch("cronjobs")).Namespace(namespace).Get(ctx, owner.Name, metav1.GetOptions{})
+		switch {
+		case err == nil && cron.GetUID() == owner.UID: // it was not heard of yet
+		case err == nil, apierrors.IsNotFound(err):
+			err = c.client.Resource(batch("jobs")).Namespace(namespace).Delete(ctx, job.GetName(), metav1.DeleteOptions{})
+			errs = append(errs, ignore(err, apierrors.IsNotFound))
+		default:
+			errs = append(errs, err)
+		}
 	}
 	return errors.Join(errs...)
 }

@@ -56,7 +56,7 @@ func (p Portrait) take(t testing.TB, resource, namespace string, obj *unstructur
 		return
 	}
 	name := resource + "/" + strings.ReplaceAll(obj.GetName(), namespace, "NAMESPACE")
-	if resource == "jobs" && regexp.MustCompile(`-[0-9]{8}-[0-9]{6}$`).MatchString(name) { // a backup: one each time
+	if resource == "jobs" && regexp.MustCompile(`(-[0-9]{8}-[0-9]{6}|-look-[a-z0-9]{8})$`).MatchString(name) { // a backup, or a look: one each time
 		return
 	}
 	p.UIDs[name] = obj.GetUID()

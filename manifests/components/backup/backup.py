@@ -1,7 +1,7 @@
 """Keeps backups, which database.sh makes, on the volume /backups or, where BACKUP_DESTINATION is set, wherever MLflow keeps artifacts.
 
 `backup.py store` sends the one that /work/name names there, and removes the oldest so that BACKUP_KEEP stay. `backup.py fetch` finds
-BACKUP_NAME, or the newest, checks it, and writes into /work/source where it is. `backup.py list` prints names and sizes in bytes, the newest last.
+BACKUP_NAME, or the newest, checks it, and writes into /work/source where it is: a backup of a schema that this MLflow does not know is refused. `backup.py list` prints names and sizes in bytes, the newest last.
 A backup without SHA256SUMS is none: that file is sent last and deleted first.
 """
 
@@ -14,6 +14,7 @@ import sys
 import time
 
 VOLUME = pathlib.Path(os.environ.get("BACKUP_VOLUME", "/backups"))
+SCHEMAS = os.environ.get("BACKUP_SCHEMAS", "/opt/mlflow-schema")  # the folder of migrate.py, which knows MLflow's schemas
 WORK = pathlib.Path(os.environ.get("BACKUP_WORK", "/work"))
 NAME = re.compile(r"mlflow-\d{8}T\d{6}Z")
 SUMS = "SHA256SUMS"
@@ -28,6 +29,11 @@ def report(text):
     message = pathlib.Path("/dev/termination-log")
     if message.is_file():
         message.write_text(text, encoding="ascii")
+
+
+def refuse(text):
+    report(text)
+    sys.exit(text)
 
 
 class Volume:
@@ -93,7 +99,20 @@ def check(folder):
         wanted, name = line.split("  ", 1)
         with open(folder / name, "rb") as file:
             if hashlib.file_digest(file, "sha256").hexdigest() != wanted:
-                sys.exit(f"{name} of {folder.name} is damaged: it is not what was dumped")
+                refuse(f"{name} of {folder.name} is damaged: it is not what was dumped")
+
+
+def known(folder):
+    """Ends where the backup is of a newer MLflow than this one."""
+    schema = folder / "schema"
+    if not schema.is_file():
+        return
+    sys.path.append(SCHEMAS)
+    import migrate
+
+    revision = schema.read_text(encoding="ascii").strip()
+    if revision and revision not in migrate.image_revisions()[1]:
+        refuse(f"the schema of {folder.name} is {revision}, which this MLflow does not know: it is of a newer one")
 
 
 def store():
@@ -120,12 +139,13 @@ def fetch():
     name = os.environ.get("BACKUP_NAME")
     whole = [each for each in backups.folders() if SUMS in backups.files(each)]
     if not whole:
-        sys.exit("there are no backups")
+        refuse("there are no backups")
     if name and name not in whole:
-        sys.exit(f"there is no backup {name}; there are: {', '.join(whole)}")
+        refuse(f"there is no backup {name}; there are: {', '.join(whole)}")
     name = name or whole[-1]
     folder = backups.fetch(name)
     check(folder)
+    known(folder)
     (WORK / "source").write_text(str(folder), encoding="utf-8")
     say(f"{name} is whole")
 

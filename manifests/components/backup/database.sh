@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Dumps MLflow's databases into a folder of /backups, or restores them from the folder that /work/source names. Runs in the image of
-# PostgreSQL, whose version has to be the server's or a later one.
+# Dumps MLflow's databases into a folder of /backups, or restores them from the folder that /work/source names. `holds` tells what
+# would be lost then, and `receive` makes a backup of a dump that comes in at stdin. Runs in the image of PostgreSQL, whose version has
+# to be the server's or a later one.
 #
 # A backup is a folder mlflow-TIME with tracking.dump, auth.dump where there is basic-auth, the schema's revision, and SHA256SUMS.
 # It has another name until it is whole.
@@ -38,21 +39,63 @@ dump_one() { # DATABASE FILE
   pg_restore --list "$2" >/dev/null # reads it as a restore would
 }
 
-dump() {
-  local name partial
+# A new folder for a backup, whose name it sets.
+begin() {
   name=mlflow-$(date -u +%Y%m%dT%H%M%SZ)
   partial=$volume/.$name.partial
   find "$volume" -maxdepth 1 -name '.mlflow-*' -mmin +1440 -exec rm -rf {} + # of pods that were killed
   mkdir "$partial"
-  dump_one "$DB_NAME" "$partial/tracking.dump"
-  psql --no-psqlrc --tuples-only --no-align --dbname "$DB_NAME" --command 'SELECT version_num FROM alembic_version' >"$partial/schema"
-  if [ -n "${AUTH_DB_NAME:-}" ]; then dump_one "$AUTH_DB_NAME" "$partial/auth.dump"; fi
+}
+
+# The backup is whole.
+finish() {
   (cd "$partial" && sha256sum -- * >"$work"/SHA256SUMS && mv "$work"/SHA256SUMS .)
   sync
   mv "$partial" "$volume/$name"
   sync
   printf '%s' "$name" >"$work"/name
   say "backup $name: $(du -sh "$volume/$name" | cut -f1)"
+}
+
+dump() {
+  answers
+  begin
+  dump_one "$DB_NAME" "$partial/tracking.dump"
+  psql --no-psqlrc --tuples-only --no-align --dbname "$DB_NAME" --command 'SELECT version_num FROM alembic_version' >"$partial/schema"
+  if [ -n "${AUTH_DB_NAME:-}" ]; then dump_one "$AUTH_DB_NAME" "$partial/auth.dump"; fi
+  finish
+}
+
+# Takes DUMP_SIZE bytes whose SHA-256 is DUMP_SHA256.
+receive() {
+  begin
+  trap 'rm -rf "$partial"' EXIT
+  head -c "$DUMP_SIZE" >"$partial/tracking.dump"
+  if ! printf '%s  %s\n' "$DUMP_SHA256" "$partial/tracking.dump" | sha256sum --check --status; then
+    say "the dump did not arrive whole: $(stat -c %s "$partial/tracking.dump") of $DUMP_SIZE bytes, or others"
+    exit 1
+  fi
+  pg_restore --list "$partial/tracking.dump" >/dev/null
+  pg_restore --data-only --table=alembic_version --file=- "$partial/tracking.dump" | sed -n '/^COPY /{n;p;}' >"$partial/schema"
+  if ! grep -q '^[0-9a-f]' "$partial/schema"; then
+    say "the dump is of no database of MLflow: it has no revision in a table alembic_version"
+    exit 1
+  fi
+  finish
+}
+
+# The tables with rows that a new MLflow does not have, and how many (a million at most), the fullest first; and what is to be restored.
+holds() {
+  answers
+  if [ -f "$work/source" ]; then printf 'backup\t%s\n' "$(basename "$(cat "$work/source")")"; fi
+  psql --no-psqlrc --quiet --tuples-only --no-align --field-separator=$'\t' --set ON_ERROR_STOP=1 --dbname "$DB_NAME" <<'SQL' | sort -t $'\t' -k 3,3nr
+SELECT format('SELECT %L, %L, count(*) FROM (SELECT FROM public.%I %s LIMIT 1000000) AS rows HAVING count(*) > 0', 'rows', c.relname, c.relname,
+  CASE c.relname WHEN 'experiments' THEN $$WHERE NOT (experiment_id = 0 AND name = 'Default')$$ WHEN 'workspaces' THEN $$WHERE name <> 'default'$$ END)
+FROM pg_class c
+WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p')
+  AND c.relname NOT IN ('alembic_version', 'alembic_version_auth', 'jobs', 'job_locks', 'scheduler_leases')
+\gexec
+SQL
 }
 
 # What newer versions of MLflow added would stay otherwise, and hold on to what is to be replaced. What belongs to an extension stays.
@@ -101,6 +144,7 @@ restore_one() { # FILE DATABASE
 
 restore() {
   local from
+  answers
   from=$(cat "$work/source")
   restore_one "$from/tracking.dump" "$DB_NAME"
   if [ -n "${AUTH_DB_NAME:-}" ] && [ -f "$from/auth.dump" ]; then
@@ -113,12 +157,11 @@ restore() {
 }
 
 case ${1:-} in
-dump | restore)
-  answers
+dump | receive | holds | restore)
   "$1"
   ;;
 *)
-  echo "usage: database.sh dump|restore" >&2
+  echo "usage: database.sh dump|receive|holds|restore" >&2
   exit 2
   ;;
 esac

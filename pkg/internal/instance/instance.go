@@ -35,7 +35,8 @@ type Instance struct {
 	Parameters map[string]string // as given at the last install, no secrets: upgrade starts from them
 	HTTP       cluster.ServicePort
 	AuthSecret string // Secret with the admin's credentials, or ""
-	Replicas   int64  // of the server before an upgrade stopped it; 0 where none is under way
+	Replicas   int64  // of the server before an upgrade or a restore stopped it; 0 where none is under way
+	Restoring  string // the backup that a restore under way is of, or ""
 	Inventory  cluster.Inventory
 }
 
@@ -58,6 +59,7 @@ const (
 	keySchema     = "schema"
 	keyAuthSecret = "authSecret"
 	keyReplicas   = "replicas"
+	keyRestoring  = "restoring"
 	keyParameters = "parameters" // JSON: object of strings
 	keyHTTP       = "http"       // JSON: cluster.ServicePort
 	keyInventory  = "inventory"  // JSON: array of item
@@ -128,6 +130,9 @@ func encode(i Instance) (*unstructured.Unstructured, error) {
 	data := map[string]any{
 		keyOverlay: i.Overlay, keyImage: i.Image, keySchema: i.Schema, keyAuthSecret: i.AuthSecret, keyReplicas: strconv.FormatInt(i.Replicas, 10),
 	}
+	if i.Restoring != "" {
+		data[keyRestoring] = i.Restoring
+	}
 	for key, value := range map[string]any{keyParameters: i.Parameters, keyHTTP: i.HTTP, keyInventory: items} {
 		text, err := json.Marshal(value)
 		if err != nil {
@@ -160,7 +165,7 @@ func decode(obj *unstructured.Unstructured) (*Instance, error) {
 	}
 	i := &Instance{
 		Namespace: obj.GetNamespace(), Overlay: data[keyOverlay], Image: data[keyImage],
-		Schema: data[keySchema], AuthSecret: data[keyAuthSecret],
+		Schema: data[keySchema], AuthSecret: data[keyAuthSecret], Restoring: data[keyRestoring],
 	}
 	if text := data[keyReplicas]; text != "" { // records of before there were upgrades lack it
 		if i.Replicas, err = strconv.ParseInt(text, 10, 64); err != nil {
