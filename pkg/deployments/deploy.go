@@ -79,8 +79,8 @@ func (c *Client) prepare(ctx context.Context, r Request) (*deployment, error) {
 			return err
 		}
 		return together(ctx,
-			func(ctx context.Context) error { return d.images.CheckPush(ctx) },
 			func(ctx context.Context) error { return c.checkModel(ctx, r, d, s) },
+			func(ctx context.Context) error { return d.images.CheckPush(ctx) },
 		)
 	})
 	if err != nil {

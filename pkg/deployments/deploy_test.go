@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/failure"
@@ -135,21 +136,23 @@ func TestAllFailuresAreTold(t *testing.T) {
 		return &failure.Error{Class: failure.Diagnosed, Reason: "KnativeMissing", Message: "no Knative"}
 	}
 	_, err := s.client().Deploy(t.Context(), irisRequest())
-	if err == nil || !strings.Contains(err.Error(), "no push") || !strings.Contains(err.Error(), "no Knative") || failure.ClassOf(err) != failure.Forbidden {
+	if err == nil || err.Error() != "no Knative\nno push" || failure.ClassOf(err) != failure.Diagnosed {
 		t.Errorf("error is %v", err)
 	}
 }
 
 func TestFailureEndsTheOtherChecks(t *testing.T) {
-	s := newStage()
-	s.checkPush = func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }
-	s.check = func(serving.Spec) error {
-		return &failure.Error{Class: failure.Refused, Reason: "ForeignService", Message: "no"}
-	}
-	_, err := s.client().Deploy(t.Context(), irisRequest())
-	if f, ok := errors.AsType[*failure.Error](err); !ok || f.Reason != "ForeignService" || errors.Is(err, context.Canceled) {
-		t.Errorf("error is %v", err)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		s := newStage()
+		s.checkPush = func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }
+		s.check = func(serving.Spec) error {
+			return &failure.Error{Class: failure.Refused, Reason: "ForeignService", Message: "no"}
+		}
+		_, err := s.client().Deploy(t.Context(), irisRequest())
+		if f, ok := errors.AsType[*failure.Error](err); !ok || f.Reason != "ForeignService" || errors.Is(err, context.Canceled) {
+			t.Errorf("error is %v", err)
+		}
+	})
 }
 
 func TestEndOfPatienceIsTold(t *testing.T) {
@@ -346,6 +349,42 @@ func TestDelete(t *testing.T) {
 	}
 	if err := s.client().Delete(t.Context(), "", "not a name"); failure.ClassOf(err) != failure.Invalid {
 		t.Errorf("error is %v", err)
+	}
+}
+
+func TestTogetherTellsInItsOwnOrder(t *testing.T) {
+	cluster, registry := errors.New("no cluster"), errors.New("no registry")
+	after := func(d time.Duration, err error) func(context.Context) error {
+		return func(ctx context.Context) error {
+			select {
+			case <-time.After(d):
+				return err
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}
+	}
+	for _, c := range []struct {
+		name          string
+		first, second time.Duration
+		cluster       error
+		want          string
+		took          time.Duration
+	}{
+		{"the first fails first", 0, time.Second, cluster, "no cluster\nno registry", time.Second},
+		{"the second fails first", time.Second, 0, cluster, "no cluster\nno registry", time.Second},
+		{"the first is slow, and well", time.Second, 0, nil, "no registry", time.Second},
+		{"the first does not end", time.Hour, 0, cluster, "no registry", grace},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				began := time.Now()
+				err := together(t.Context(), after(c.first, c.cluster), after(c.second, registry))
+				if err == nil || err.Error() != c.want || time.Since(began) != c.took {
+					t.Errorf("after %s: %v, want %q after %s", time.Since(began), err, c.want, c.took)
+				}
+			})
+		})
 	}
 }
 

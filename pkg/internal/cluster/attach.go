@@ -8,6 +8,8 @@ import (
 
 	"k8s.io/client-go/tools/remotecommand"
 	"k8s.io/streaming/pkg/httpstream"
+
+	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/failure"
 )
 
 // Send gives a running container all of stdin, and returns when the container has taken it and let go, or has ended: whether it
@@ -33,5 +35,13 @@ func (c *Client) Send(ctx context.Context, pod Ref, container string, stdin io.R
 	if err != nil {
 		return fmt.Errorf("%s: %w", pod, err)
 	}
-	return c.explain(ctx, both.StreamWithContext(ctx, remotecommand.StreamOptions{Stdin: stdin}), "attach to", pod)
+	err = both.StreamWithContext(ctx, remotecommand.StreamOptions{Stdin: stdin})
+	if err == nil || ctx.Err() != nil {
+		return c.explain(ctx, err, "attach to", pod)
+	}
+	return &failure.Error{ // a refusal too is told in words alone
+		Class: failure.Diagnosed, Reason: "AttachFailed", Object: pod.String(), Message: "nothing can be sent to container " + container,
+		Hint: "a proxy between may not let upgraded connections through; is it allowed? kubectl auth can-i create pods/attach --namespace " + pod.Namespace,
+		Err:  err,
+	}
 }
