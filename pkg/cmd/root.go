@@ -27,6 +27,7 @@ import (
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/cmd/gcp"
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/cmd/install"
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/cmd/internal/ui"
+	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/cmd/logs"
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/cmd/manifests"
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/cmd/portforward"
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/cmd/predict"
@@ -108,6 +109,7 @@ cluster. deploy makes an image of a model version and a Knative Service of the i
 		manifests.NewCommand(trackingserver.New(config, files.FS, talk), streams, talk),
 		export.NewCommand(trackingserver.New(config, files.FS, talk), streams, talk),
 		wait.NewCommand(config, talk),
+		logs.NewCommand(config, streams, talk),
 		portforward.NewCommand(config, streams, talk),
 		check.NewCommand(config, streams, talk),
 		backup.NewCommand(config, streams, talk),

@@ -15,6 +15,7 @@ import (
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/cluster"
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/forward"
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/instance"
+	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/logs"
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/model"
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/readiness"
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/serving"
@@ -48,6 +49,7 @@ type rooms struct {
 	dial      func(to cluster.ServicePort, note func(text string)) tunnel
 	images    func(repository string) (images, error)
 	knative   knative
+	logged    logs.Cluster
 	wait      func(ctx context.Context, targets []readiness.Target, s progress.Step) error
 }
 
@@ -105,6 +107,7 @@ func New(getter Getter, r progress.Reporter, options ...Option) *Client {
 				return d
 			},
 			knative: serving.New(k),
+			logged:  k,
 			wait: func(ctx context.Context, targets []readiness.Target, s progress.Step) error {
 				return readiness.Wait(ctx, k, targets, s)
 			},

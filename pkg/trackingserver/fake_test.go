@@ -8,11 +8,14 @@ import (
 	"io"
 	"maps"
 	"net"
+	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -33,6 +36,7 @@ type world struct {
 	journal []string // writes, waits and questions: "create secret/mlflow-secret"
 	uids    int
 
+	entering  sync.Mutex
 	namespace string // of the kubeconfig's context
 	explicit  bool   // it was named by a flag
 	kill      int    // after so many entries of the journal everything ends with errKilled; 0 is never
@@ -42,10 +46,11 @@ type world struct {
 	probe     func() error
 	asked     tracking.Credentials
 	classes   []*unstructured.Unstructured
-	rights    []string       // that are missing: "create deployments"
-	held      error          // by somebody else: the lock's failure
-	pods      map[string]pod // of Jobs, by the name of the CronJob or Job that they come from
-	sent      string         // to a container
+	rights    []string          // that are missing: "create deployments"
+	held      error             // by somebody else: the lock's failure
+	pods      map[string]pod    // of Jobs, by the name of the CronJob or Job that they come from
+	sent      string            // to a container
+	logs      map[string]string // by "pod/container"
 }
 
 // pod is what the pod of a Job leaves.
@@ -113,6 +118,8 @@ func (w *world) client() *Client {
 
 // enter notes what is done next, unless the world ends here.
 func (w *world) enter(entry string) error {
+	w.entering.Lock() // a dump is sent and waited for at once
+	defer w.entering.Unlock()
 	if w.kill > 0 && len(w.journal) >= w.kill {
 		w.killed()
 		return errKilled
@@ -210,6 +217,13 @@ func (w *world) leftBy(name string) pod {
 func (w *world) Follow(ctx context.Context, _ cluster.Ref, _ string, _ func(string) error) error {
 	<-ctx.Done()
 	return ctx.Err()
+}
+
+func (w *world) Log(_ context.Context, pod cluster.Ref, container string, o cluster.LogOptions) (io.ReadCloser, error) {
+	if o.Previous {
+		return nil, &apierrors.StatusError{ErrStatus: metav1.Status{Code: http.StatusBadRequest}}
+	}
+	return io.NopCloser(strings.NewReader(w.logs[pod.Name+"/"+container])), nil
 }
 
 func (w *world) Tail(_ context.Context, pod cluster.Ref, _ string, _ bool, _ int) ([]string, error) {

@@ -33,6 +33,7 @@ const (
 	backup      intent = "backup"
 	listBackups intent = "backup --list"
 	checking    intent = "check"
+	readLogs    intent = "logs"
 	restore     intent = "restore"
 	restoreFile intent = "restore --from-file"
 )

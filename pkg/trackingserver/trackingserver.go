@@ -56,6 +56,7 @@ type kubernetes interface {
 	Lock(ctx context.Context, namespace, name, operation string, note func(string)) (locked context.Context, unlock func() error, err error)
 	Replicas(ctx context.Context, r cluster.Ref) (int64, error)
 	Scale(ctx context.Context, r cluster.Ref, replicas int64) error
+	Log(ctx context.Context, pod cluster.Ref, container string, o cluster.LogOptions) (io.ReadCloser, error)
 	Follow(ctx context.Context, pod cluster.Ref, container string, f func(line string) error) error
 	Tail(ctx context.Context, pod cluster.Ref, container string, previous bool, n int) ([]string, error)
 	Send(ctx context.Context, pod cluster.Ref, container string, stdin io.Reader) error

@@ -29,6 +29,17 @@ func Pods(revision string) labels.Selector {
 	return labels.SelectorFromSet(labels.Set{serving.RevisionLabelKey: revision})
 }
 
+// ModelContainer is the container in a revision's pods that serves the model: Knative's name for one that has none.
+const ModelContainer = "user-container"
+
+// PodsOf selects the pods of all revisions of a Service.
+func PodsOf(service string) labels.Selector {
+	return labels.SelectorFromSet(labels.Set{serving.ServiceLabelKey: service})
+}
+
+// RevisionOf is the revision that a pod with these labels is of.
+func RevisionOf(pod map[string]string) string { return pod[serving.RevisionLabelKey] }
+
 // RevisionStatus judges a Revision; readiness takes it as Target.Status. Ready of an older generation does not count.
 func RevisionStatus(u *unstructured.Unstructured) (*status.Result, error) {
 	var revision knative.Revision
