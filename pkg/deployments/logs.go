@@ -32,10 +32,10 @@ type LogLine struct {
 	Text     string
 }
 
-// Logs gives print what the pods of a deployment have written, in the order of time, and with o.Follow what they write. An empty
+// Logs gives show what the pods of a deployment have written, in the order of time, and with o.Follow what they write. An empty
 // namespace is the kubeconfig context's. failure.Invalid where there is no such deployment, failure.Diagnosed where it has no pod
 // with a log: without requests, Knative scales to zero.
-func (c *Client) Logs(ctx context.Context, namespace, name string, o LogOptions, print func(LogLine) error) error {
+func (c *Client) Logs(ctx context.Context, namespace, name string, o LogOptions, show func(LogLine) error) error {
 	if err := validateName(namespace, name); err != nil {
 		return err
 	}
@@ -54,10 +54,10 @@ func (c *Client) Logs(ctx context.Context, namespace, name string, o LogOptions,
 		}
 		return source, o.AllContainers || container == serving.ModelContainer
 	}}
-	show := func(l logs.Line) error {
+	each := func(l logs.Line) error {
 		revision, _, _ := strings.Cut(l.Source.Label, "/")
 		revision = revision[:strings.LastIndex(revision, "-")]
-		return print(LogLine{Source: l.Source.Label, Revision: revision, Time: l.Time, Text: l.Text})
+		return show(LogLine{Source: l.Source.Label, Revision: revision, Time: l.Time, Text: l.Text})
 	}
 	if o.Follow {
 		read.Idle = func() {
@@ -65,9 +65,9 @@ func (c *Client) Logs(ctx context.Context, namespace, name string, o LogOptions,
 				o.Say(fmt.Sprintf("%s has no pod now: waiting for one. A request brings one: kubectl mlflow predict %s", name, name))
 			}
 		}
-		return logs.Follow(ctx, c.logged, pods, read, show)
+		return logs.Follow(ctx, c.logged, pods, read, each)
 	}
-	n, err := logs.Read(ctx, c.logged, pods, read, show)
+	n, err := logs.Read(ctx, c.logged, pods, read, each)
 	if err == nil && n == 0 {
 		return noLog(namespace, name, o.Previous)
 	}

@@ -71,11 +71,11 @@ func TestLogs(t *testing.T) {
 func TestLogsOfADeploymentWithoutPods(t *testing.T) {
 	client := newStage().client()
 	client.logged = written{}
-	print := func(LogLine) error { return nil }
-	if err := client.Logs(t.Context(), "", "iris", LogOptions{}, print); failure.ClassOf(err) != failure.Diagnosed || !strings.Contains(err.Error(), "scales to zero") {
+	show := func(LogLine) error { return nil }
+	if err := client.Logs(t.Context(), "", "iris", LogOptions{}, show); failure.ClassOf(err) != failure.Diagnosed || !strings.Contains(err.Error(), "scales to zero") {
 		t.Errorf("got %v", err)
 	}
-	if err := client.Logs(t.Context(), "", "Iris!", LogOptions{}, print); failure.ClassOf(err) != failure.Invalid {
+	if err := client.Logs(t.Context(), "", "Iris!", LogOptions{}, show); failure.ClassOf(err) != failure.Invalid {
 		t.Errorf("got %v", err)
 	}
 }

@@ -56,9 +56,9 @@ func CheckLogComponents(names []string) error {
 	return nil
 }
 
-// Logs gives print what MLflow's containers have written, in the order of time, and with o.Follow what they write. failure.Diagnosed
+// Logs gives show what MLflow's containers have written, in the order of time, and with o.Follow what they write. failure.Diagnosed
 // where none of them has a log.
-func (c *Client) Logs(ctx context.Context, o LogOptions, print func(LogLine) error) error {
+func (c *Client) Logs(ctx context.Context, o LogOptions, show func(LogLine) error) error {
 	if err := CheckLogComponents(o.Components); err != nil {
 		return err
 	}
@@ -83,9 +83,9 @@ func (c *Client) Logs(ctx context.Context, o LogOptions, print func(LogLine) err
 		component := componentOf(pod, container)
 		return sourceOf(component, pod, container), slices.Contains(o.Components, component)
 	}}
-	show := func(l logs.Line) error {
+	each := func(l logs.Line) error {
 		component, _, _ := strings.Cut(l.Source.Label, "-")
-		return print(LogLine{Source: l.Source.Label, Component: component, Time: l.Time, Text: l.Text})
+		return show(LogLine{Source: l.Source.Label, Component: component, Time: l.Time, Text: l.Text})
 	}
 	if o.Follow {
 		read.Idle = func() {
@@ -93,9 +93,9 @@ func (c *Client) Logs(ctx context.Context, o LogOptions, print func(LogLine) err
 				o.Say(fmt.Sprintf("There is no pod of %s in namespace %s yet: waiting for one.", strings.Join(o.Components, ", "), record.Namespace))
 			}
 		}
-		return logs.Follow(ctx, c.cluster, pods, read, show)
+		return logs.Follow(ctx, c.cluster, pods, read, each)
 	}
-	n, err := logs.Read(ctx, c.cluster, pods, read, show)
+	n, err := logs.Read(ctx, c.cluster, pods, read, each)
 	if err == nil && n == 0 {
 		return noLog(record, o)
 	}

@@ -16,7 +16,7 @@ import (
 
 // logger is the part of deployments.Client that this verb needs.
 type logger interface {
-	Logs(ctx context.Context, namespace, name string, o deployments.LogOptions, print func(deployments.LogLine) error) error
+	Logs(ctx context.Context, namespace, name string, o deployments.LogOptions, show func(deployments.LogLine) error) error
 }
 
 func newLogs(getter deployments.Getter, streams genericiooptions.IOStreams, talk *ui.Progress) *cobra.Command {

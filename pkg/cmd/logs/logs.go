@@ -64,7 +64,7 @@ printed, unless --since or --tail says otherwise.`,
 
 // logger is the part of trackingserver.Client that this verb needs.
 type logger interface {
-	Logs(ctx context.Context, o trackingserver.LogOptions, print func(trackingserver.LogLine) error) error
+	Logs(ctx context.Context, o trackingserver.LogOptions, show func(trackingserver.LogLine) error) error
 }
 
 func run(ctx context.Context, from logger, o trackingserver.LogOptions, to *ui.Log) error {

@@ -13,9 +13,9 @@ import (
 
 type written []trackingserver.LogLine
 
-func (w written) Logs(_ context.Context, _ trackingserver.LogOptions, print func(trackingserver.LogLine) error) error {
+func (w written) Logs(_ context.Context, _ trackingserver.LogOptions, show func(trackingserver.LogLine) error) error {
 	for _, line := range w {
-		if err := print(line); err != nil {
+		if err := show(line); err != nil {
 			return err
 		}
 	}

@@ -18,12 +18,12 @@ import (
 // The pause before a log is opened again doubles from first to most.
 const firstPause, mostPause = 250 * time.Millisecond, 5 * time.Second
 
-// Follow gives print the lines as they come, those of one container in their order and each once, until ctx ends or print fails.
+// Follow gives show the lines as they come, those of one container in their order and each once, until ctx ends or show fails.
 // Where a container is started again, or a pod is replaced, it goes on with the next one, from its first line; where the connection
 // breaks, with the line after the last. It bears with an API server that goes away. Not being allowed to look is failure.Forbidden.
-func Follow(ctx context.Context, c Cluster, pods cluster.Query, o Options, print func(Line) error) error {
+func Follow(ctx context.Context, c Cluster, pods cluster.Query, o Options, show func(Line) error) error {
 	ctx, cancel := context.WithCancelCause(ctx)
-	f := &follower{cluster: c, options: o, print: print, cancel: cancel, threads: map[threadKey]*thread{}}
+	f := &follower{cluster: c, options: o, print: show, cancel: cancel, threads: map[threadKey]*thread{}}
 	defer f.running.Wait()
 	defer cancel(nil)
 	err := c.Observe(ctx, []cluster.Query{pods}, func(objs []*unstructured.Unstructured) (bool, error) {

@@ -49,8 +49,8 @@ type Cluster interface {
 	Log(ctx context.Context, pod cluster.Ref, container string, o cluster.LogOptions) (io.ReadCloser, error)
 }
 
-// Read gives print what the logs of the pods hold, in the order of time, and returns how many containers had one.
-func Read(ctx context.Context, c Cluster, pods cluster.Query, o Options, print func(Line) error) (int, error) {
+// Read gives show what the logs of the pods hold, in the order of time, and returns how many containers had one.
+func Read(ctx context.Context, c Cluster, pods cluster.Query, o Options, show func(Line) error) (int, error) {
 	objs, err := c.List(ctx, pods)
 	if err != nil {
 		return 0, err
@@ -78,11 +78,11 @@ func Read(ctx context.Context, c Cluster, pods cluster.Query, o Options, print f
 			open = append(open, newReader(s, log))
 		}
 	}
-	return len(open), merge(open, o.Since, print)
+	return len(open), merge(open, o.Since, show)
 }
 
 // merge prints the lines of all readers in the order of time.
-func merge(open []*reader, since time.Time, print func(Line) error) error {
+func merge(open []*reader, since time.Time, show func(Line) error) error {
 	heads := make([]*Line, len(open))
 	next := func(i int) error {
 		line, err := open[i].next()
@@ -108,7 +108,7 @@ func merge(open []*reader, since time.Time, print func(Line) error) error {
 			return nil
 		}
 		if !heads[first].Time.Before(since) {
-			if err := print(*heads[first]); err != nil {
+			if err := show(*heads[first]); err != nil {
 				return err
 			}
 		}
