@@ -52,6 +52,9 @@ func report(ctx context.Context, o outcome, w io.Writer) int {
 	if errors.Is(o.err, ui.ErrDiffers) {
 		return exitFailed
 	}
+	if code, ok := errors.AsType[ui.ExitCode](o.err); ok {
+		return int(code)
+	}
 	code := exitDone
 	for _, err := range split(o.err) {
 		f, c := explain(err)
