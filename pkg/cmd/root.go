@@ -32,6 +32,7 @@ import (
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/cmd/portforward"
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/cmd/predict"
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/cmd/restore"
+	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/cmd/status"
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/cmd/uninstall"
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/cmd/upgrade"
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/cmd/version"
@@ -109,6 +110,7 @@ cluster. deploy makes an image of a model version and a Knative Service of the i
 		manifests.NewCommand(trackingserver.New(config, files.FS, talk), streams, talk),
 		export.NewCommand(trackingserver.New(config, files.FS, talk), streams, talk),
 		wait.NewCommand(config, talk),
+		status.NewCommand(config, version.Of(build), streams, talk),
 		logs.NewCommand(config, streams, talk),
 		portforward.NewCommand(config, streams, talk),
 		check.NewCommand(config, streams, talk),

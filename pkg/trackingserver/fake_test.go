@@ -47,6 +47,7 @@ type world struct {
 	asked     tracking.Credentials
 	classes   []*unstructured.Unstructured
 	rights    []string          // that are missing: "create deployments"
+	holder    string            // of the lock
 	held      error             // by somebody else: the lock's failure
 	pods      map[string]pod    // of Jobs, by the name of the CronJob or Job that they come from
 	sent      string            // to a container
@@ -313,6 +314,8 @@ func (w *world) Lock(ctx context.Context, _, _, _ string, _ func(string)) (conte
 	w.held = errors.New("held by this one")
 	return ctx, func() error { w.held = nil; return nil }, nil
 }
+
+func (w *world) Holder(context.Context, string, string) (string, error) { return w.holder, nil }
 
 func (w *world) Replicas(_ context.Context, r cluster.Ref) (int64, error) {
 	if n, found := w.objects[r].Object["replicas"]; found {

@@ -54,6 +54,7 @@ type kubernetes interface {
 	DeleteInventory(ctx context.Context, inv cluster.Inventory, evenKept bool) ([]cluster.Change, error)
 	Missing(ctx context.Context, wanted []cluster.Access) ([]cluster.Access, error)
 	Lock(ctx context.Context, namespace, name, operation string, note func(string)) (locked context.Context, unlock func() error, err error)
+	Holder(ctx context.Context, namespace, name string) (string, error)
 	Replicas(ctx context.Context, r cluster.Ref) (int64, error)
 	Scale(ctx context.Context, r cluster.Ref, replicas int64) error
 	Log(ctx context.Context, pod cluster.Ref, container string, o cluster.LogOptions) (io.ReadCloser, error)

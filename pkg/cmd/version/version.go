@@ -42,13 +42,18 @@ func NewCommand(build string, streams genericiooptions.IOStreams) *cobra.Command
 	return command
 }
 
-func info(build string) Info {
-	if build == "" {
-		build = "devel"
-		// `go install module@version` sets no linker flag, but the module's version.
-		if b, ok := debug.ReadBuildInfo(); ok && b.Main.Version != "" && b.Main.Version != "(devel)" {
-			build = b.Main.Version
-		}
+// Of is this program's version; build is the one that the linker set, or "".
+func Of(build string) string {
+	if build != "" {
+		return build
 	}
-	return Info{Version: build, GoVersion: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH}
+	// `go install module@version` sets no linker flag, but the module's version.
+	if b, ok := debug.ReadBuildInfo(); ok && b.Main.Version != "" && b.Main.Version != "(devel)" {
+		return b.Main.Version
+	}
+	return "devel"
+}
+
+func info(build string) Info {
+	return Info{Version: Of(build), GoVersion: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH}
 }

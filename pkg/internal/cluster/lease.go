@@ -2,9 +2,11 @@ package cluster
 
 import (
 	"cmp"
+	"context"
 	"fmt"
 	"time"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -50,6 +52,22 @@ func (h holder) describe() string {
 		text += ", since " + h.since
 	}
 	return text
+}
+
+// Holder says who has the lock of Lock, and for what: "install on laptop/4711/X3B7, since 2026-01-02T15:04:05Z"; "" is nobody. It
+// may have died a moment ago.
+func (c *Client) Holder(ctx context.Context, namespace, name string) (string, error) {
+	lease, err := c.Get(ctx, Ref{GroupVersionKind: leaseKind(), Namespace: namespace, Name: name})
+	if apierrors.IsNotFound(err) {
+		return "", nil
+	}
+	if err != nil {
+		return "", err
+	}
+	if h := holderOf(lease); h.id != "" {
+		return h.describe(), nil
+	}
+	return "", nil
 }
 
 // fill is the Lease as we hold it from now on; live is the one that is there, or nil.
