@@ -15,7 +15,6 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/client-go/tools/portforward"
 	"k8s.io/streaming/pkg/httpstream"
 	"k8s.io/streaming/pkg/httpstream/spdy"
 )
@@ -65,7 +64,8 @@ type conn struct {
 // open speaks SPDY over wire, which it owns from now on, and makes a connection of the two streams that the kubelet expects.
 // errGone where the kubelet does not answer.
 func open(ctx context.Context, wire net.Conn, to *target, owner *Dialer) (*conn, error) {
-	tunnel, err := spdy.NewClientConnectionWithPings(wire, portforward.PingPeriod)
+	wire = &watched{Conn: wire}
+	tunnel, err := spdy.NewClientConnectionWithPings(wire, pings)
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("%s: %w", to.pod, err), wire.Close())
 	}

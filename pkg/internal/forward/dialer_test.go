@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -28,6 +29,7 @@ import (
 
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/failure"
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/cluster"
+	"github.com/kubectl-mlflow/kubectl-mlflow/test/kit"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -244,6 +246,34 @@ func TestALostTunnelIsNoEndOfFile(t *testing.T) {
 	says(t, dial(t, d), "again")
 	if got := a.seen(); len(got) != 2 {
 		t.Errorf("tunnels: %q", got)
+	}
+}
+
+// A cable is pulled out: what waits for an answer hears of it in time, and the next connection goes another way.
+func TestATunnelThatNothingComesThroughIsGivenUp(t *testing.T) {
+	t.Parallel() // it takes its time
+	for _, noWebSocket := range []bool{false, true} {
+		t.Run(fmt.Sprintf("websocket=%t", !noWebSocket), func(t *testing.T) {
+			t.Parallel()
+			a, c, d := setup(t, echo)
+			a.noWebSocket = noWebSocket
+			network := kit.NewNetwork(t, a.Listener.Addr().String())
+			c.config.Host = "http://" + network.Address
+			conn := dial(t, d)
+			says(t, conn, "hello")
+			network.Lose()
+			if _, err := io.WriteString(conn, "anybody there?"); err != nil {
+				t.Fatal(err)
+			}
+			if err := conn.SetDeadline(time.Now().Add(time.Minute)); err != nil {
+				t.Fatal(err)
+			}
+			began := time.Now()
+			if _, err := conn.Read(make([]byte, 1)); !errors.Is(err, errLost) || time.Since(began) > 20*time.Second {
+				t.Errorf("after %s the read says %v", time.Since(began), err)
+			}
+			says(t, dial(t, d), "again")
+		})
 	}
 }
 
