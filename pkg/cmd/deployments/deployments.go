@@ -25,11 +25,11 @@ type Client interface {
 func NewCommand(getter deployments.Getter, streams genericiooptions.IOStreams, talk *ui.Progress, group func(*cobra.Command, []string) error) *cobra.Command {
 	command := &cobra.Command{
 		Use:   "deployments",
-		Short: "List and delete deployed models, and read their logs",
+		Short: "List, await and delete deployed models, and read their logs",
 		Args:  cobra.ArbitraryArgs,
 		RunE:  group,
 	}
-	command.AddCommand(newList(getter, streams, talk), newLogs(getter, streams, talk), newDelete(getter, streams, talk))
+	command.AddCommand(newList(getter, streams, talk), newWait(getter, talk), newLogs(getter, streams, talk), newDelete(getter, streams, talk))
 	return command
 }
 

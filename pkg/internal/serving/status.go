@@ -15,6 +15,8 @@ import (
 	"knative.dev/pkg/apis"
 	"knative.dev/serving/pkg/apis/serving"
 	knative "knative.dev/serving/pkg/apis/serving/v1"
+
+	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/cluster"
 )
 
 // Knative takes back some of what it says: a container that has crashed once may come up, a node may be added, a route may be
@@ -91,6 +93,28 @@ func RouteStatus(a Applied) func(*unstructured.Unstructured) (*status.Result, er
 		}
 	}
 }
+
+// ServiceStatus judges a Service as a whole, whoever has written it: Current once its newest template is ready to serve.
+func ServiceStatus(u *unstructured.Unstructured) (*status.Result, error) {
+	var service knative.Service
+	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(u.Object, &service); err != nil {
+		return nil, fmt.Errorf("service %s: %w", u.GetName(), err)
+	}
+	ready := service.Status.GetCondition(knative.ServiceConditionReady)
+	switch {
+	case service.Status.ObservedGeneration < service.Generation:
+		return inProgress("Knative has not looked at the Service yet"), nil
+	case ready.IsTrue():
+		return &status.Result{Status: status.CurrentStatus, Message: "it is ready"}, nil
+	case ready.IsFalse() && !young(ready, crashWindow):
+		return failing(cmp.Or(ready.Reason, "ServiceFailed"), sentence(ready, "the Service has failed")), nil
+	default:
+		return inProgress(sentence(ready, "the Service is being started")), nil
+	}
+}
+
+// ServiceRef names a Service, for those who wait for it.
+func ServiceRef(namespace, name string) cluster.Ref { return serviceRef(namespace, name) }
 
 // young tells whether Knative has said so for less than window.
 func young(c *apis.Condition, window time.Duration) bool {

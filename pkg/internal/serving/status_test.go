@@ -49,6 +49,32 @@ func TestRevisionStatus(t *testing.T) {
 	}
 }
 
+func TestServiceStatus(t *testing.T) {
+	for name, c := range map[string]struct {
+		observed  int64
+		condition *apis.Condition
+		want      status.Status
+		message   string
+		reason    string
+	}{
+		"nothing yet":           {1, nil, status.InProgressStatus, "the Service is being started", ""},
+		"ready":                 {1, &apis.Condition{Status: corev1.ConditionTrue}, status.CurrentStatus, "it is ready", ""},
+		"ready of an older one": {0, &apis.Condition{Status: corev1.ConditionTrue}, status.InProgressStatus, "Knative has not looked at the Service yet", ""},
+		"failed just now":       {1, &apis.Condition{Status: corev1.ConditionFalse, Reason: "RevisionFailed", Message: "boom", LastTransitionTime: since(time.Second)}, status.InProgressStatus, "RevisionFailed: boom", ""},
+		"failed for long":       {1, &apis.Condition{Status: corev1.ConditionFalse, Reason: "RevisionFailed", Message: "boom", LastTransitionTime: since(time.Minute)}, status.FailedStatus, "RevisionFailed: boom", "RevisionFailed"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			service := &knative.Service{ObjectMeta: metav1.ObjectMeta{Name: "iris", Generation: 1}}
+			service.Status.ObservedGeneration = c.observed
+			if c.condition != nil {
+				c.condition.Type = apis.ConditionReady
+				service.Status.Conditions = duckv1.Conditions{*c.condition}
+			}
+			expect(t, newWorld(t).encode(service).Object, ServiceStatus, c.want, c.message, c.reason)
+		})
+	}
+}
+
 func TestRouteStatus(t *testing.T) {
 	isTrue := apis.Condition{Status: corev1.ConditionTrue}
 	for name, c := range map[string]struct {
