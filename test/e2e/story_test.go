@@ -22,6 +22,8 @@ func TestStory(t *testing.T) {
 		{"the guide's own commands work on the result", guide},
 		{"install again changes nothing", installAgain},
 		{"deploy again changes nothing", deployAgain},
+		{"what is deployed can be waited for, and its log read", look},
+		{"a command finds MLflow through port-forward", command},
 		{"the tracking API answers through port-forward", api},
 		{"the web page shows the registered model", webPage},
 		{"failures explain themselves and change nothing", failures},
@@ -72,6 +74,28 @@ func installAgain(t *testing.T, l *lab) {
 	}
 	if now := l.kubectl(t, "-n", "mlflow", "get", "secret", "mlflow-secret", "-o", "jsonpath={.metadata.uid} {.metadata.resourceVersion}"); now != password {
 		t.Errorf("the Secret was written again: %s, was %s", now, password)
+	}
+}
+
+func look(t *testing.T, l *lab) {
+	l.mlflow(t, "deployments", "wait", "iris")
+	l.mlflow(t, "predict", "iris", "--input", // which brings a pod
+		`{"dataframe_split": {"columns": ["sepal length (cm)", "sepal width (cm)", "petal length (cm)", "petal width (cm)"], "data": [[5.1, 3.5, 1.4, 0.2]]}}`)
+	if log := l.mlflow(t, "deployments", "logs", "iris").stdout; !strings.Contains(log, "[iris-0000") {
+		t.Errorf("its log is\n%s", log)
+	}
+	if screen := l.mlflow(t, "status").stdout; !strings.Contains(screen, deployed(t, l)) {
+		t.Errorf("the screen does not show what is deployed:\n%s", screen)
+	}
+}
+
+func command(t *testing.T, l *lab) {
+	client := `import os, urllib.request as u; print(u.urlopen(os.environ["MLFLOW_TRACKING_URI"] + "/health").read().decode())`
+	if said := l.mlflow(t, "port-forward", "--", "python3", "-c", client).stdout; said != "OK\n" {
+		t.Errorf("it prints %q", said)
+	}
+	if r := l.run(t, nil, l.Kubectl, "mlflow", "port-forward", "--", "sh", "-c", "exit 7"); r.code != 7 {
+		t.Errorf("exit code %d, want that of the command, 7", r.code)
 	}
 }
 
