@@ -113,7 +113,7 @@ cluster. deploy makes an image of a model version and a Knative Service of the i
 		status.NewCommand(config, version.Of(build), streams, talk),
 		logs.NewCommand(config, streams, talk),
 		portforward.NewCommand(config, streams, talk),
-		check.NewCommand(config, streams, talk),
+		check.NewCommand(config, streams, talk, os.Getenv),
 		backup.NewCommand(config, streams, talk),
 		restore.NewCommand(config, streams, talk),
 		uninstall.NewCommand(config, streams, talk),

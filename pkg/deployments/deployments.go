@@ -43,6 +43,7 @@ type Client struct {
 type rooms struct {
 	namespace func() (namespace string, explicit bool, err error)
 	nodes     func(ctx context.Context) (architectures []string, err error)
+	missing   func(ctx context.Context, wanted []cluster.Access) ([]cluster.Access, error)
 	find      func(ctx context.Context, namespaces ...string) (*instance.Instance, error)
 	admin     func(ctx context.Context, i *instance.Instance) (tracking.Credentials, error)
 	track     func(server serverAt) source
@@ -67,6 +68,7 @@ type tunnel interface {
 
 // knative is a serving.Client.
 type knative interface {
+	Version(ctx context.Context) (string, error)
 	Check(ctx context.Context, s serving.Spec) error
 	Apply(ctx context.Context, s serving.Spec) (serving.Applied, error)
 	Endpoint(ctx context.Context, namespace, name, tag string) (serving.Endpoint, error)
@@ -93,6 +95,7 @@ func New(getter Getter, r progress.Reporter, options ...Option) *Client {
 		getenv:   func(string) string { return "" },
 		rooms: rooms{
 			namespace: k.Namespace,
+			missing:   k.Missing,
 			nodes:     func(ctx context.Context) ([]string, error) { return architectures(ctx, k) },
 			find: func(ctx context.Context, namespaces ...string) (*instance.Instance, error) {
 				return instance.Find(ctx, k, namespaces...)

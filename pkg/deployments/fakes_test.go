@@ -81,6 +81,8 @@ type stage struct {
 
 	explicit      bool
 	architectures []string
+	rights        []cluster.Access // that are missing
+	version       func() (string, error)
 	find          func(namespaces []string) (*instance.Instance, error)
 	resolve       func(u tracking.URI) (tracking.Version, error)
 	checkPush     func(ctx context.Context) error
@@ -112,6 +114,7 @@ func newStage() *stage {
 		resolve: func(u tracking.URI) (tracking.Version, error) {
 			return tracking.Version{Name: u.Name, Version: "3", RunID: "run3", Source: "models:/m-0123"}, nil
 		},
+		version:   func() (string, error) { return "v1.19.4", nil },
 		checkPush: func(context.Context) error { return nil },
 		check:     func(serving.Spec) error { return nil },
 		present: func() (serving.Deployment, error) {
@@ -139,7 +142,10 @@ func (s *stage) client() *Client {
 	return &Client{progress: s, getenv: func(string) string { return "" }, rooms: rooms{
 		namespace: func() (string, bool, error) { return "models", s.explicit, nil },
 		nodes:     func(context.Context) ([]string, error) { return s.architectures, nil },
-		find:      func(_ context.Context, namespaces ...string) (*instance.Instance, error) { return s.find(namespaces) },
+		missing: func(context.Context, []cluster.Access) ([]cluster.Access, error) {
+			return s.rights, nil
+		},
+		find: func(_ context.Context, namespaces ...string) (*instance.Instance, error) { return s.find(namespaces) },
 		admin: func(context.Context, *instance.Instance) (tracking.Credentials, error) {
 			return tracking.Credentials{}, nil
 		},
@@ -203,6 +209,8 @@ func (m imageMaker) Make(_ context.Context, e image.Environment, c image.Content
 }
 
 type knativeClient struct{ *stage }
+
+func (k knativeClient) Version(context.Context) (string, error) { return k.version() }
 
 func (k knativeClient) Check(_ context.Context, s serving.Spec) error { return k.check(s) }
 

@@ -27,14 +27,6 @@ const (
 	CheckNetworkPolicies = "network-policies"
 )
 
-// The states of a check.
-const (
-	CheckOK          = "ok"
-	CheckFailed      = "failed"
-	CheckNotEnforced = "not enforced" // of NetworkPolicies: a warning
-	CheckUnknown     = "unknown"
-)
-
 const (
 	// atGoogle is how long what was granted at Google may take, and more; here is how long it may take in the cluster.
 	atGoogle, here = 10 * time.Minute, time.Minute
@@ -46,23 +38,11 @@ const (
 	proxyContainer, proxyLines = "cloud-sql-proxy", 5
 )
 
-// Checked is what one check found.
-type Checked struct {
-	Name     string         `json:"name"`
-	State    string         `json:"state"`
-	Where    string         `json:"where,omitempty"`    // what was tried
-	Identity string         `json:"identity,omitempty"` // as whom: Google's account, the database's user
-	Reason   string         `json:"reason,omitempty"`
-	Message  string         `json:"message,omitempty"` // what is wrong
-	Hint     string         `json:"hint,omitempty"`
-	Failure  *failure.Error `json:"-"` // where State is CheckFailed
-}
-
 // Check tries in pods like the server's what the server needs: to write, read and delete in the artifact store, and to ask the
 // database; and where NetworkPolicies are installed, whether they hold a stranger off. What may be a grant that is not everywhere
 // yet is tried for as long as patience; 0 is 10 minutes where Google is involved and 1 elsewhere. An error is one of the checking
 // itself: what is wrong with MLflow is in the results. Nothing stays.
-func (c *Client) Check(ctx context.Context, patience time.Duration) ([]Checked, error) {
+func (c *Client) Check(ctx context.Context, patience time.Duration) ([]failure.Checked, error) {
 	record, err := c.running(ctx)
 	if err != nil {
 		return nil, err
@@ -100,7 +80,7 @@ func (c *Client) Check(ctx context.Context, patience time.Duration) ([]Checked, 
 }
 
 // checkLike tries the store and the database from a pod like the server's.
-func (c *Client) checkLike(ctx context.Context, record *instance.Instance, server *unstructured.Unstructured, patience time.Duration) ([]Checked, error) {
+func (c *Client) checkLike(ctx context.Context, record *instance.Instance, server *unstructured.Unstructured, patience time.Duration) ([]failure.Checked, error) {
 	database := min(patience, databaseUp)
 	if record.Overlay == CloudSQLOverlay {
 		database = patience
@@ -125,27 +105,27 @@ func (c *Client) checkLike(ctx context.Context, record *instance.Instance, serve
 	if err != nil {
 		return nil, err
 	}
-	results := []Checked{checked(found[check.Artifacts], check.Artifacts, nil), checked(found[check.Database], check.Database, evidence)}
+	results := []failure.Checked{checked(found[check.Artifacts], check.Artifacts, nil), checked(found[check.Database], check.Database, evidence)}
 	return results, nil
 }
 
 // checked is a result. A check that has said nothing has failed.
-func checked(f check.Found, name string, evidence []string) Checked {
+func checked(f check.Found, name string, evidence []string) failure.Checked {
 	f.Check = name
-	c := Checked{Name: name, State: CheckOK, Where: f.Where, Identity: f.Identity, Message: check.Doubt(f)}
+	c := failure.Checked{Name: name, State: failure.CheckOK, Where: f.Where, Identity: f.Identity, Message: check.Doubt(f)}
 	if f.State != check.OK {
-		c.State, c.Failure = CheckFailed, check.Explain(f, evidence)
+		c.State, c.Failure = failure.CheckFailed, check.Explain(f, evidence)
 		c.Reason, c.Message, c.Hint = c.Failure.Reason, c.Failure.Message, c.Failure.Hint
 	}
 	return c
 }
 
 // checkPolicies tries the database's door from a pod that no policy lets in.
-func (c *Client) checkPolicies(ctx context.Context, server *unstructured.Unstructured, results []Checked) ([]Checked, error) {
-	result := Checked{Name: CheckNetworkPolicies, State: CheckUnknown, Message: "the database does not answer those that are let in: nothing is known of the others"}
+func (c *Client) checkPolicies(ctx context.Context, server *unstructured.Unstructured, results []failure.Checked) ([]failure.Checked, error) {
+	result := failure.Checked{Name: CheckNetworkPolicies, State: failure.CheckUnknown, Message: "the database does not answer those that are let in: nothing is known of the others"}
 	for _, r := range results {
-		if r.Name == CheckDatabase && r.State != CheckOK {
-			return []Checked{result}, nil
+		if r.Name == CheckDatabase && r.State != failure.CheckOK {
+			return []failure.Checked{result}, nil
 		}
 	}
 	address := map[string]string{}
@@ -174,9 +154,9 @@ func (c *Client) checkPolicies(ctx context.Context, server *unstructured.Unstruc
 	err = c.following(ctx, job, "Trying the database's door as a stranger", func(f check.Found) string {
 		switch f.State {
 		case check.Closed:
-			result.State, result.Message = CheckOK, ""
+			result.State, result.Message = failure.CheckOK, ""
 		case check.Open:
-			result.State, result.Reason = CheckNotEnforced, "NetworkPoliciesNotEnforced"
+			result.State, result.Reason = failure.CheckNotEnforced, "NetworkPoliciesNotEnforced"
 			result.Message = "NetworkPolicies are not enforced by this cluster's network: a pod that none lets in has reached the database"
 			result.Hint = "they are there, and hold as soon as a network plugin enforces them: Calico, Cilium, GKE Dataplane V2"
 		case check.Failed:
@@ -184,7 +164,7 @@ func (c *Client) checkPolicies(ctx context.Context, server *unstructured.Unstruc
 		}
 		return ""
 	}, func() {})
-	return []Checked{result}, err
+	return []failure.Checked{result}, err
 }
 
 // following runs a Job and gives each finding in its log to f, whose word is what is waited for. last is called before the Job is

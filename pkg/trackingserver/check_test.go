@@ -27,7 +27,7 @@ func checkedWorld(t *testing.T, p Parameters, said []string, door string) *world
 	return w
 }
 
-func states(results []Checked) string {
+func states(results []failure.Checked) string {
 	var text []string
 	for _, r := range results {
 		text = append(text, r.Name+" "+r.State)
@@ -71,7 +71,7 @@ func TestCheckTellsWhatItFound(t *testing.T) {
 			t.Errorf("%s: no %q in %+v", c.want, c.says, results)
 		}
 		for _, r := range results {
-			if (r.State == CheckFailed) != (failure.ClassOf(asError(r)) == failure.Diagnosed) {
+			if (r.State == failure.CheckFailed) != (failure.ClassOf(asError(r)) == failure.Diagnosed) {
 				t.Errorf("%s %s has the failure %v", r.Name, r.State, r.Failure)
 			}
 		}
@@ -81,7 +81,7 @@ func TestCheckTellsWhatItFound(t *testing.T) {
 	}
 }
 
-func asError(c Checked) error {
+func asError(c failure.Checked) error {
 	if c.Failure == nil {
 		return nil
 	}

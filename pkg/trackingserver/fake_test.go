@@ -20,8 +20,10 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/version"
 
 	"github.com/kubectl-mlflow/kubectl-mlflow/manifests"
+	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/failure"
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/cluster"
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/instance"
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/readiness"
@@ -47,6 +49,7 @@ type world struct {
 	asked     tracking.Credentials
 	classes   []*unstructured.Unstructured
 	rights    []string          // that are missing: "create deployments"
+	version   string            // of the API server
 	holder    string            // of the lock
 	held      error             // by somebody else: the lock's failure
 	pods      map[string]pod    // of Jobs, by the name of the CronJob or Job that they come from
@@ -66,6 +69,7 @@ var errKilled = errors.New("killed")
 func newWorld() *world {
 	return &world{
 		objects: map[cluster.Ref]*unstructured.Unstructured{}, record: map[string]instance.Instance{}, namespace: "default",
+		version: "v1.34.1",
 		classes: []*unstructured.Unstructured{storageClass("standard", "true"), storageClass("fast", "false")},
 	}
 }
@@ -149,6 +153,10 @@ func (w *world) wrote() []string {
 	return writes
 }
 
+func (w *world) Version(context.Context) (*version.Version, error) {
+	return version.MustParseGeneric(w.version), nil
+}
+
 func (w *world) Namespace() (string, bool, error) { return w.namespace, w.explicit, nil }
 
 func (w *world) Get(_ context.Context, r cluster.Ref) (*unstructured.Unstructured, error) {
@@ -172,7 +180,7 @@ func (w *world) List(_ context.Context, q cluster.Query) ([]*unstructured.Unstru
 	}
 	var found []*unstructured.Unstructured
 	for r, obj := range w.objects {
-		if r.GroupVersionKind == q.GroupVersionKind && r.Namespace == q.Namespace && (q.Selector == nil || q.Selector.Matches(labels.Set(obj.GetLabels()))) {
+		if r.GroupVersionKind == q.GroupVersionKind && (q.Namespace == "" || r.Namespace == q.Namespace) && (q.Selector == nil || q.Selector.Matches(labels.Set(obj.GetLabels()))) {
 			found = append(found, obj.DeepCopy())
 		}
 	}
@@ -275,7 +283,7 @@ func (w *world) ApplyObject(ctx context.Context, obj *unstructured.Unstructured,
 		verb = "dry run"
 	}
 	if r.Namespace != "" && w.objects[core("Namespace", "", r.Namespace)] == nil {
-		return cluster.Applied{}, apierrors.NewNotFound(schema.GroupResource{Resource: "namespaces"}, r.Namespace)
+		return cluster.Applied{}, &failure.Error{Class: failure.Invalid, Reason: "NamespaceNotFound", Err: apierrors.NewNotFound(schema.GroupResource{Resource: "namespaces"}, r.Namespace)}
 	}
 	if err := w.do(verb, r); err != nil {
 		return cluster.Applied{}, err

@@ -63,55 +63,9 @@ type installation struct {
 
 // prepare reads what is there, renders what should be, and looks for all that stands in the way. It changes nothing.
 func (c *Client) prepare(ctx context.Context, p Parameters, why intent, o Options) (*installation, error) {
-	p.UseGivenKeys(o.Secrets)
-	if err := p.Validate(); err != nil {
-		return nil, err
-	}
-	if p.Overlay != "" { // a misspelling needs no cluster to be seen
-		if _, err := render.Open(c.manifests, p.Overlay); err != nil {
-			return nil, err
-		}
-	}
-	namespace, old, unread := c.target(ctx, p)
-	if unread != nil && (failure.ClassOf(unread) != failure.Forbidden || why.stops()) {
-		return nil, unread
-	}
-	var err error
-	in := &installation{Client: c, options: o, intent: why, seen: old, plan: map[cluster.Ref]cluster.Applied{}}
-	typed := p.Image
-	if old != nil {
-		if p, err = p.upon(old); err != nil {
-			return nil, err
-		}
-		in.old, in.saved = old.Inventory, *old
-	}
-	p.Namespace, p.Overlay = namespace, cmp.Or(p.Overlay, DefaultOverlay)
-	if why.stops() {
-		if err := stoppable(namespace, old); err != nil {
-			return nil, err
-		}
-	}
-	if why == upgrade {
-		in.rendered, err = c.nextVersion(&p, typed, old)
-	} else {
-		in.rendered, err = c.keepVersion(p, typed, old)
-	}
+	in, p, unread, err := c.draft(ctx, p, why, o)
 	if err != nil {
 		return nil, err
-	}
-	if why.restores() && !given(p.BackupSchedule) {
-		return nil, noBackups(namespace)
-	}
-	set := cluster.ApplySetID(instance.Name, namespace, "ConfigMap", "")
-	for _, obj := range in.rendered.all() {
-		cluster.JoinApplySet(obj, set)
-	}
-	in.record = instance.Instance{
-		Namespace: namespace, Overlay: p.Overlay, Image: in.rendered.image, Schema: in.saved.Schema,
-		Parameters: p.record(), HTTP: in.rendered.http, Replicas: in.saved.Replicas,
-	}
-	if p.BasicAuth == yes {
-		in.record.AuthSecret = AuthSecretName
 	}
 	if why != look { // who may not even read the record is told all that is missing, too
 		if err := in.mayDoIt(ctx); err != nil {
@@ -127,11 +81,74 @@ func (c *Client) prepare(ctx context.Context, p Parameters, why intent, o Option
 	return in, in.readSecrets(ctx, p)
 }
 
+// draft is an installation as it should be, from what is typed and what is recorded. p is then complete. unread is the failure of
+// who may not read the record.
+func (c *Client) draft(ctx context.Context, p Parameters, why intent, o Options) (in *installation, complete Parameters, unread, err error) {
+	p.UseGivenKeys(o.Secrets)
+	if err := p.Validate(); err != nil {
+		return nil, p, nil, err
+	}
+	if p.Overlay != "" { // a misspelling needs no cluster to be seen
+		if _, err := render.Open(c.manifests, p.Overlay); err != nil {
+			return nil, p, nil, err
+		}
+	}
+	namespace, old, unread := c.target(ctx, p)
+	if unread != nil && (failure.ClassOf(unread) != failure.Forbidden || why.stops()) {
+		return nil, p, nil, unread
+	}
+	in = &installation{Client: c, options: o, intent: why, seen: old, plan: map[cluster.Ref]cluster.Applied{}}
+	typed := p.Image
+	if old != nil {
+		if p, err = p.upon(old); err != nil {
+			return nil, p, nil, err
+		}
+		in.old, in.saved = old.Inventory, *old
+	}
+	p.Namespace, p.Overlay = namespace, cmp.Or(p.Overlay, DefaultOverlay)
+	if why.stops() {
+		if err := stoppable(namespace, old); err != nil {
+			return nil, p, nil, err
+		}
+	}
+	if why == upgrade {
+		in.rendered, err = c.nextVersion(&p, typed, old)
+	} else {
+		in.rendered, err = c.keepVersion(p, typed, old)
+	}
+	if err != nil {
+		return nil, p, nil, err
+	}
+	if why.restores() && !given(p.BackupSchedule) {
+		return nil, p, nil, noBackups(namespace)
+	}
+	set := cluster.ApplySetID(instance.Name, namespace, "ConfigMap", "")
+	for _, obj := range in.rendered.all() {
+		cluster.JoinApplySet(obj, set)
+	}
+	in.record = instance.Instance{
+		Namespace: namespace, Overlay: p.Overlay, Image: in.rendered.image, Schema: in.saved.Schema,
+		Parameters: p.record(), HTTP: in.rendered.http, Replicas: in.saved.Replicas,
+	}
+	if p.BasicAuth == yes {
+		in.record.AuthSecret = AuthSecretName
+	}
+	return in, p, unread, nil
+}
+
 // lookAround reads what is there under the names of what is rendered, and refuses what is somebody else's.
 func (in *installation) lookAround(ctx context.Context) error {
 	if in.intent == makeSecrets {
 		return nil
 	}
+	if err := in.namesAreFree(ctx); err != nil {
+		return err
+	}
+	return in.hasStorage(ctx)
+}
+
+// namesAreFree reads what there is, and fails where something is in the way.
+func (in *installation) namesAreFree(ctx context.Context) error {
 	var err error
 	if in.live, err = in.getAll(ctx, in.rendered.all()); err != nil {
 		return err
@@ -139,10 +156,7 @@ func (in *installation) lookAround(ctx context.Context) error {
 	if err := in.notForeign(); err != nil {
 		return err
 	}
-	if err := in.runsRecordedVersion(); err != nil {
-		return err
-	}
-	return in.hasStorage(ctx)
+	return in.runsRecordedVersion()
 }
 
 // target is the namespace to install into, and what is recorded there.

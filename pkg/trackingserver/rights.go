@@ -2,15 +2,12 @@ package trackingserver
 
 import (
 	"context"
-	"fmt"
 	"slices"
-	"strings"
 
 	batchv1 "k8s.io/api/batch/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
-	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/failure"
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/cluster"
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/instance"
 )
@@ -27,24 +24,7 @@ func (c *Client) may(ctx context.Context, why intent, namespace string, wanted [
 	if err != nil || len(missing) == 0 {
 		return err
 	}
-	names := make([]string, 0, len(missing))
-	for _, m := range missing {
-		what := m.Resource
-		if m.Subresource != "" {
-			what += "/" + m.Subresource
-		}
-		names = append(names, m.Verb+" "+what)
-	}
-	const most = 3
-	if more := len(names) - most; more > 0 {
-		names = append(names[:most], fmt.Sprintf("%d more", more))
-	}
-	return &failure.Error{
-		Class: failure.Forbidden, Reason: "RightsMissing", Object: "namespace/" + namespace,
-		Message:  fmt.Sprintf("you may not do what %s needs: %s", why, strings.Join(names, ", ")),
-		Hint:     "ask for what is missing; bound to you, this grants it:",
-		Evidence: []string{cluster.Roles(missing)},
-	}
+	return cluster.RightsMissing(string(why), namespace, missing)
 }
 
 // rights are what an install or an upgrade needs in its namespace.

@@ -13,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/version"
 	"k8s.io/cli-runtime/pkg/genericclioptions"
 
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/failure"
@@ -53,6 +54,7 @@ type kubernetes interface {
 	Prune(ctx context.Context, old, now cluster.Inventory) ([]cluster.Change, error)
 	DeleteInventory(ctx context.Context, inv cluster.Inventory, evenKept bool) ([]cluster.Change, error)
 	Missing(ctx context.Context, wanted []cluster.Access) ([]cluster.Access, error)
+	Version(ctx context.Context) (*version.Version, error)
 	Lock(ctx context.Context, namespace, name, operation string, note func(string)) (locked context.Context, unlock func() error, err error)
 	Holder(ctx context.Context, namespace, name string) (string, error)
 	Replicas(ctx context.Context, r cluster.Ref) (int64, error)

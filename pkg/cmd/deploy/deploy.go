@@ -16,11 +16,8 @@ import (
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/deployments"
 )
 
-// The environment variables that stand in for flags.
-const (
-	trackingURI     = "MLFLOW_TRACKING_URI" // MLflow's own
-	imageRepository = "KUBECTL_MLFLOW_IMAGE_REPOSITORY"
-)
+// trackingURI is MLflow's own environment variable, which stands in for a flag.
+const trackingURI = "MLFLOW_TRACKING_URI"
 
 // Flags is what the user typed.
 type Flags struct {
@@ -57,8 +54,8 @@ The last line on standard output is the deployment's URL.`,
   MLFLOW_TRACKING_URI=https://mlflow.example.com kubectl mlflow deploy iris models:/iris/3`,
 		Args:        args.Exactly("NAME", "MODEL_URI"),
 		Annotations: map[string]string{ui.Interrupted: "images that were sent stay in the repository, and what answered before goes on answering"},
-		RunE: func(c *cobra.Command, args []string) error {
-			o, err := flags.ToOptions(args, getenv)
+		RunE: func(c *cobra.Command, typed []string) error {
+			o, err := flags.ToOptions(typed, getenv)
 			if err != nil {
 				return err
 			}
@@ -72,7 +69,7 @@ The last line on standard output is the deployment's URL.`,
 }
 
 func (f *Flags) add(c *cobra.Command) {
-	c.Flags().StringVar(&f.ImageRepository, "image-repository", f.ImageRepository, "Repository that images go to, without a tag. Default: $"+imageRepository+", else the one of the deployment's present image")
+	c.Flags().StringVar(&f.ImageRepository, "image-repository", f.ImageRepository, "Repository that images go to, without a tag. Default: $"+args.ImageRepository+", else the one of the deployment's present image")
 	c.Flags().StringVar(&f.BaseImage, "base-image", f.BaseImage, "Image with Python that the environment stands on. Default: docker.io/library/python:X.Y-slim of the model's Python")
 	c.Flags().StringVar(&f.Platform, "platform", f.Platform, "Platform of the image, as linux/amd64. Default: the nodes'")
 	c.Flags().StringVar(&f.ModelServer, "model-server", f.ModelServer, "Model server in the image. Default: one that fits the model")
@@ -81,12 +78,12 @@ func (f *Flags) add(c *cobra.Command) {
 }
 
 // ToOptions checks what needs no network.
-func (f *Flags) ToOptions(args []string, getenv func(string) string) (*Options, error) {
+func (f *Flags) ToOptions(typed []string, getenv func(string) string) (*Options, error) {
 	o := &Options{Request: deployments.Request{
-		Name:            args[0],
-		ModelURI:        args[1],
+		Name:            typed[0],
+		ModelURI:        typed[1],
 		TrackingURI:     cmp.Or(f.TrackingURI, getenv(trackingURI)),
-		ImageRepository: cmp.Or(f.ImageRepository, getenv(imageRepository)),
+		ImageRepository: cmp.Or(f.ImageRepository, getenv(args.ImageRepository)),
 		BaseImage:       f.BaseImage,
 		Platform:        f.Platform,
 		ModelServer:     f.ModelServer,

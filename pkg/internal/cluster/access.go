@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -80,6 +81,28 @@ func (c *Client) Missing(ctx context.Context, accesses []Access) ([]Access, erro
 		}
 	}
 	return distinct(missing), nil
+}
+
+// RightsMissing is failure.Forbidden for what why, a verb of ours, needs in namespace, with the Role that grants it.
+func RightsMissing(why, namespace string, missing []Access) error {
+	names := make([]string, 0, len(missing))
+	for _, m := range missing {
+		what := m.Resource
+		if m.Subresource != "" {
+			what += "/" + m.Subresource
+		}
+		names = append(names, m.Verb+" "+what)
+	}
+	const most = 3
+	if more := len(names) - most; more > 0 {
+		names = append(names[:most], fmt.Sprintf("%d more", more))
+	}
+	return &failure.Error{
+		Class: failure.Forbidden, Reason: "RightsMissing", Object: "namespace/" + namespace,
+		Message:  fmt.Sprintf("you may not do what %s needs: %s", why, strings.Join(names, ", ")),
+		Hint:     "ask for what is missing; bound to you, this grants it:",
+		Evidence: []string{Roles(missing)},
+	}
 }
 
 // denied asks about one access.

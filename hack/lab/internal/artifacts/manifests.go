@@ -64,7 +64,7 @@ func manifestFiles() []manifest {
 // manifests returns a folder with the manifests of what runs in the cluster, images under the names in the list.
 func (c checkout) manifests(ctx context.Context, s *store, list []images.Image) (string, error) {
 	files := manifestFiles()
-	recipe := []string{c.components.text}
+	recipe := []string{c.components.text, development}
 	for _, file := range files {
 		recipe = append(recipe, fmt.Sprint(file.name, file.sources))
 	}
@@ -86,6 +86,9 @@ func (c checkout) manifests(ctx context.Context, s *store, list []images.Image) 
 			if err != nil {
 				return fmt.Errorf("%s: %w", file.name, err)
 			}
+			if text, err = released(text, modules[serving].Version); err != nil {
+				return err
+			}
 			if err := os.WriteFile(filepath.Join(folder, file.name), []byte(text), 0o644); err != nil { //nolint:gosec // no secrets
 				return err
 			}
@@ -94,8 +97,11 @@ func (c checkout) manifests(ctx context.Context, s *store, list []images.Image) 
 	})
 }
 
-// modules returns the folders of the modules that hold manifests.
-func (c checkout) modules(ctx context.Context, s *store) (map[string]string, error) {
+// download is a Go module as `go mod download -json` tells of it.
+type download struct{ Path, Version, Dir string }
+
+// modules returns the modules that hold manifests.
+func (c checkout) modules(ctx context.Context, s *store) (map[string]download, error) {
 	cmd := command(ctx, "go", "mod", "download", "-json", serving, networking, caching, kourier, localPath)
 	cmd.Dir = c.components.folder
 	cmd.Env = append(os.Environ(), "GOFLAGS=-mod=mod", "GOWORK=off")
@@ -103,22 +109,22 @@ func (c checkout) modules(ctx context.Context, s *store) (map[string]string, err
 	if err != nil {
 		return nil, err
 	}
-	folders := map[string]string{}
+	modules := map[string]download{}
 	for decoder := json.NewDecoder(strings.NewReader(out)); ; {
-		var module struct{ Path, Dir string }
-		if err := decoder.Decode(&module); errors.Is(err, io.EOF) {
-			return folders, nil
+		var m download
+		if err := decoder.Decode(&m); errors.Is(err, io.EOF) {
+			return modules, nil
 		} else if err != nil {
 			return nil, fmt.Errorf("go mod download: %w", err)
 		}
-		folders[module.Path] = module.Dir
+		modules[m.Path] = m
 	}
 }
 
-func (m manifest) collect(modules map[string]string, names map[string]string) (string, error) {
+func (m manifest) collect(modules map[string]download, names map[string]string) (string, error) {
 	var out strings.Builder
 	for _, source := range m.sources {
-		files, err := yamlFiles(filepath.Join(modules[source.module], filepath.FromSlash(source.path)))
+		files, err := yamlFiles(filepath.Join(modules[source.module].Dir, filepath.FromSlash(source.path)))
 		if err != nil {
 			return "", err
 		}
@@ -194,4 +200,16 @@ func rewriteImages(document string, names map[string]string) (string, error) {
 		return parts[1] + name
 	})
 	return out, errors.Join(unknown...)
+}
+
+// development is the label of what has not been released.
+const development = "app.kubernetes.io/version: devel"
+
+// released labels the objects with Knative's version, as its releases do. Version 1.0 is the module's v0.27.
+func released(text, module string) (string, error) {
+	var minor, patch int
+	if _, err := fmt.Sscanf(module, "v0.%d.%d", &minor, &patch); err != nil {
+		return "", fmt.Errorf("version %s of %s: %w", module, serving, err)
+	}
+	return strings.ReplaceAll(text, development, fmt.Sprintf(`app.kubernetes.io/version: "1.%d.%d"`, minor-27, patch)), nil
 }

@@ -245,7 +245,7 @@ func TestManifestsAreCollectedInOrder(t *testing.T) {
 		sources: []source{{"m", "one.yaml"}, {"m", "config"}},
 		keep:    func(document string) bool { return strings.Contains(document, "CustomResourceDefinition") },
 	}
-	got, err := m.collect(map[string]string{"m": folder}, nil)
+	got, err := m.collect(map[string]download{"m": {Dir: folder}}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -322,5 +322,15 @@ func TestUnzip(t *testing.T) {
 		if err := unzip(folder, wrong[0], wrong[1], filepath.Join(folder, "no")); err == nil {
 			t.Errorf("%s in %s was found", wrong[1], wrong[0])
 		}
+	}
+}
+
+func TestKnativesObjectsAreLabelledAsThoseOfARelease(t *testing.T) {
+	got, err := released("labels:\n  app.kubernetes.io/version: devel\n", "v0.48.1")
+	if want := "labels:\n  app.kubernetes.io/version: \"1.21.1\"\n"; err != nil || got != want {
+		t.Errorf("got %q, %v", got, err)
+	}
+	if _, err := released("", "latest"); err == nil {
+		t.Error("no version is taken for one")
 	}
 }

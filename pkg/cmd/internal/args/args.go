@@ -48,3 +48,6 @@ func Positive(flag string, d time.Duration) error {
 	return &failure.Error{Class: failure.Invalid, Reason: "NotPositive", Object: flag,
 		Message: fmt.Sprintf("%s is no time to wait", d), Hint: "give a duration such as 30s or 10m"}
 }
+
+// ImageRepository is the environment variable that stands in for --image-repository.
+const ImageRepository = "KUBECTL_MLFLOW_IMAGE_REPOSITORY"
