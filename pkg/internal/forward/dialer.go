@@ -76,7 +76,7 @@ func NewDialer(c Cluster, to cluster.ServicePort) *Dialer {
 // DialContext has the signature of net.Dialer's: it fits http.Transport. network and address are not used.
 // It waits for a ready pod as long as ctx lives; failure.TimedOut says why there was none. failure.Invalid where there is no such
 // Service or port, failure.Forbidden where RBAC lacks pods/portforward. Once there has been a connection, an API server that is
-// away for a while is waited for too.
+// away for a while is waited for too, and so are new credentials.
 func (d *Dialer) DialContext(ctx context.Context, _, _ string) (net.Conn, error) {
 	dialing, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -87,11 +87,15 @@ func (d *Dialer) DialContext(ctx context.Context, _, _ string) (net.Conn, error)
 		case <-dialing.Done():
 		}
 	}()
+	renewed := false
 	for pause := shortestPause; ; pause = min(pause*8/5, longestPause) {
 		conn, err := d.try(dialing)
 		switch {
 		case err == nil:
 			return conn, nil
+		case unauthorized(err) && !renewed: // being refused makes a plugin, or a file of the kubeconfig's, give new credentials
+			renewed = true
+			continue
 		case d.shut():
 			return nil, net.ErrClosed
 		case ctx.Err() != nil && failure.ClassOf(err) == "":
@@ -249,17 +253,23 @@ func (d *Dialer) shut() bool {
 }
 
 // terminal tells which errors end a dial at once. Before the first connection these are all but a pod that just went: who starts a
-// command wants to know that the API server is not there.
+// command wants to know that the API server is not there. Later, credentials that have run out are waited for too: people log in again.
 func (d *Dialer) terminal(err error) bool {
 	if errors.Is(err, errGone) {
 		return false
 	}
-	if class := failure.ClassOf(err); class == failure.Forbidden || class == failure.Invalid || class == failure.TimedOut {
+	if class := failure.ClassOf(err); class == failure.Forbidden && !unauthorized(err) || class == failure.Invalid || class == failure.TimedOut {
 		return true
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return !d.opened
+}
+
+// unauthorized tells credentials that are not accepted from a right that is missing.
+func unauthorized(err error) bool {
+	f, ok := errors.AsType[*failure.Error](err)
+	return ok && f.Reason == "Unauthorized"
 }
 
 // interrupted is the failure of a dial whose ctx ended; last says what it waited for.

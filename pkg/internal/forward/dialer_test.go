@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
@@ -23,6 +24,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
+	"k8s.io/client-go/tools/clientcmd/api"
 	"k8s.io/streaming/pkg/httpstream"
 
 	"go.uber.org/goleak"
@@ -396,6 +398,62 @@ func TestAPodThatGoesWhileTheTunnelOpens(t *testing.T) {
 	if got, want := a.seen(), []string{"websocket mlflow-2"}; !reflect.DeepEqual(got, want) {
 		t.Errorf("tunnels: %q, want %q", got, want)
 	}
+}
+
+// A tunnel outlives its credentials: a plugin is asked for new ones, and who has logged in again need not start again.
+func TestRenewedCredentialsAreTaken(t *testing.T) {
+	token := filepath.Join(t.TempDir(), "token")
+	write := func(text string) {
+		t.Helper()
+		if err := os.WriteFile(token, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	credential := func(token string) string {
+		return fmt.Sprintf(`{"apiVersion": "client.authentication.k8s.io/v1", "kind": "ExecCredential", "status": {"token": %q}}`, token)
+	}
+	t.Run("by a plugin", func(t *testing.T) {
+		a, c, d := setup(t, echo)
+		d.Note = func(text string) {
+			if strings.Contains(text, "credentials") {
+				t.Errorf("said %q", text)
+			}
+		}
+		a.token = "first"
+		write(credential("first"))
+		c.config.ExecProvider = &api.ExecConfig{Command: "cat", Args: []string{token}, APIVersion: "client.authentication.k8s.io/v1", InteractiveMode: api.NeverExecInteractiveMode}
+		says(t, dial(t, d), "hello")
+		write(credential("second"))
+		a.mu.Lock()
+		a.token = "second"
+		a.mu.Unlock()
+		says(t, dial(t, d), "hello again")
+	})
+	t.Run("by a file, late", func(t *testing.T) {
+		a, c, d := setup(t, echo)
+		a.token = "first"
+		write("first")
+		c.config.BearerTokenFile = token
+		says(t, dial(t, d), "hello")
+		a.mu.Lock()
+		a.token = "second"
+		a.mu.Unlock()
+		var once sync.Once
+		d.Note = func(text string) {
+			if strings.Contains(text, "the cluster does not accept your credentials") {
+				once.Do(func() { write("second") })
+			}
+		}
+		says(t, dial(t, d), "hello again")
+	})
+	t.Run("never", func(t *testing.T) {
+		a, _, d := setup(t, echo)
+		a.token = "another"
+		_, err := d.DialContext(within(t), "tcp", "")
+		if failure.ClassOf(err) != failure.Forbidden || !strings.Contains(err.Error(), "credentials") {
+			t.Errorf("got %v", err)
+		}
+	})
 }
 
 func TestCancelDuringTheHandshake(t *testing.T) {

@@ -35,6 +35,7 @@ type apiServer struct {
 	mu          sync.Mutex
 	noWebSocket bool
 	refuse      int                                        // status of every upgrade, if not 0
+	token       string                                     // that is accepted, if not ""
 	hold        func(context.Context)                      // is called by each upgrade, if not nil
 	backends    map[string]func(s httpstream.Stream) error // by pod: what the container runtime does with a data stream
 	upgrades    []string                                   // "websocket iris-1", in order
@@ -69,6 +70,9 @@ func (a *apiServer) serve(w http.ResponseWriter, r *http.Request) {
 	}
 	a.mu.Lock()
 	refuse, hold, noWebSocket := a.refuse, a.hold, a.noWebSocket
+	if a.token != "" && r.Header.Get("Authorization") != "Bearer "+a.token {
+		refuse = http.StatusUnauthorized
+	}
 	a.mu.Unlock()
 	if hold != nil {
 		hold(r.Context())

@@ -146,7 +146,12 @@ func explain(err error, pod cluster.Ref) error {
 		}
 	}
 	switch code := status.ErrStatus.Code; code {
-	case http.StatusForbidden, http.StatusUnauthorized:
+	case http.StatusUnauthorized:
+		return &failure.Error{
+			Class: failure.Forbidden, Reason: "Unauthorized",
+			Message: "the cluster does not accept your credentials", Hint: "log in again", Err: err,
+		}
+	case http.StatusForbidden:
 		return &failure.Error{
 			Class: failure.Forbidden, Reason: "PortForwardForbidden", Object: pod.String(),
 			Message: fmt.Sprintf("you may not create pods/portforward in namespace %s", pod.Namespace),

@@ -9,6 +9,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/failure"
@@ -51,16 +52,19 @@ func TestPodsThatWillNotComeUpAreDiagnosed(t *testing.T) {
 		{"image of another platform", container(waits("ErrImagePull", pullForeign), 0, nil), "", 10 * time.Second, "ImagePlatformMismatch", "no match for platform", nil},
 		{"Secret missing", container(waits("CreateContainerConfigError", `secret "mlflow-secret" not found`), 0, nil), "", 20 * time.Second, "ContainerConfigInvalid", `secret "mlflow-secret" not found`, nil},
 		{"cannot be started", container(waits("RunContainerError", "exec: no such file"), 0, nil), "", 20 * time.Second, "ContainerNotStarted", "exec: no such file", nil},
-		{"crash loop", container(waits("CrashLoopBackOff", "back-off 40s"), 3, exit(1, "Error")), "", 0, "CrashLoop", "container main: it ended with exit code 1 again and again",
+		{"crash loop", container(waits("CrashLoopBackOff", "back-off 20s"), 2, exit(1, "Error")), "", 0, "CrashLoop", "container main: it ended with exit code 1 again and again",
 			[]string{"the end of the log of pod/mlflow-pod, container main:", "  KeyError: 'x'"}},
-		{"crash loop, between two tries", container(corev1.ContainerState{Terminated: exit(137, "Error")}, 3, exit(137, "Error")), "", 0, "CrashLoop", "exit code 137", []string{"  the current log"}},
+		{"crash loop, between two tries", container(corev1.ContainerState{Terminated: exit(137, "Error")}, 2, exit(137, "Error")), "", 0, "CrashLoop", "exit code 137", []string{"  the current log"}},
 		{"a server that ends by itself", container(waits("CrashLoopBackOff", ""), 4, exit(0, "Completed")), "", 0, "CrashLoop", "exit code 0 (Completed)", nil},
 		{"init container", func(p *corev1.Pod) {
 			container(waits("CrashLoopBackOff", ""), 3, exit(2, "Error"))(p)
 			p.Status.InitContainerStatuses, p.Status.ContainerStatuses = p.Status.ContainerStatuses, nil
 			p.Status.InitContainerStatuses[0].Name = "wait-for-schema"
 		}, "", 0, "CrashLoop", "container wait-for-schema: it ended with exit code 2", nil},
-		{"out of memory", container(waits("CrashLoopBackOff", ""), 2, exit(137, "OOMKilled")), "", 0, "OutOfMemory", "used more memory than its limit", []string{"KeyError"}},
+		{"out of memory", func(p *corev1.Pod) {
+			container(waits("CrashLoopBackOff", ""), 1, exit(137, "OOMKilled"))(p)
+			p.Spec.Containers = []corev1.Container{{Name: "main", Resources: corev1.ResourceRequirements{Limits: corev1.ResourceList{corev1.ResourceMemory: resource.MustParse("64Mi")}}}}
+		}, "", 0, "OutOfMemory", "used more memory than its limit (64Mi)", []string{"KeyError"}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -86,7 +90,8 @@ func TestTroublesThatMayPassWaitForTheDeadline(t *testing.T) {
 	}{
 		{"rate limit", "toomanyrequests", container(waits("ErrImagePull", pullLimited), 0, nil)},
 		{"registry not found", "no such host", container(waits("ErrImagePull", pullNoHost), 0, nil)},
-		{"killed for memory once", "OOMKilled", container(waits("CrashLoopBackOff", ""), 1, exit(137, "OOMKilled"))},
+		{"ended twice", "exit code 1 and is started again", container(waits("CrashLoopBackOff", ""), 1, exit(1, "Error"))},
+		{"killed for memory once", "OOMKilled", container(waits("CrashLoopBackOff", ""), 0, exit(137, "OOMKilled"))},
 		{"many restarts, and now it runs", "running, not ready yet", container(runs(), 7, exit(1, "Error"))},
 		{"init container that is done after crashes", "container main: PodInitializing", func(p *corev1.Pod) {
 			container(corev1.ContainerState{Terminated: exit(0, "Completed")}, 5, exit(1, "Error"))(p)

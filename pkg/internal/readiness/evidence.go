@@ -3,6 +3,7 @@ package readiness
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -114,6 +115,27 @@ func (w *waiter) tail(ctx context.Context, p *Pod, container string, log Log) []
 		lines = append(lines, "  "+line)
 	}
 	return lines
+}
+
+// lastWord is the last line of the log of a container that has ended, for the line that tells of it: most programs say there why. "" is
+// where it cannot be read, which is no matter before the wait itself is over.
+func (w *waiter) lastWord(ctx context.Context, t *trouble) string {
+	ended := t.pod != nil && slices.ContainsFunc(containers(*t.pod), func(c corev1.ContainerStatus) bool { return c.Name == t.finding.Container && crashed(c) != nil })
+	if !ended {
+		return ""
+	}
+	ctx, cancel := context.WithTimeout(ctx, grace)
+	defer cancel()
+	tail, err := w.observer.Tail(ctx, t.pod.ref(), t.finding.Container, t.finding.Log == PreviousLog, logLines)
+	if err != nil {
+		return ""
+	}
+	for _, line := range slices.Backward(tail) {
+		if line = oneLine(line); line != "" {
+			return ": " + line
+		}
+	}
+	return ""
 }
 
 // running is the first container that runs and is not ready: its log may tell what it waits for.

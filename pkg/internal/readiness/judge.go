@@ -147,6 +147,9 @@ func (w *waiter) look(s *scene, t *trouble, obj *unstructured.Unstructured, pods
 	if t.pod == nil {
 		left = min(left, w.lookAtCreation(s, t, obj, pods, there, now))
 	}
+	if t.target.Object.Kind == "Job" && t.pod == nil && t.reason == "" && t.works == nil {
+		t.pod, t.finding = lastTry(pods, "and is tried again") // between two tries
+	}
 	return left
 }
 
@@ -287,10 +290,18 @@ func (t *trouble) fail(result *status.Result, pods []Pod) {
 	t.lastFailure(pods)
 }
 
-// lastFailure takes the log of the container that ended badly, of the youngest pod that has one: a Job's last try.
+// lastFailure takes the log of the container that ended badly, of a Job's last try.
 func (t *trouble) lastFailure(pods []Pod) {
-	var youngest *Pod
-	said := t.finding.Message
+	p, f := lastTry(pods, "")
+	if p == nil {
+		return
+	}
+	f.Message = fmt.Sprintf("%s (%s, %s)", t.finding.Message, p.ref(), f.Message)
+	t.pod, t.finding, t.hint = p, f, "the log says why it ended"
+}
+
+// lastTry is the youngest pod that ended badly, or nil, and how it did.
+func lastTry(pods []Pod, how string) (youngest *Pod, f Finding) {
 	for i := range pods {
 		p := &pods[i]
 		for _, c := range containers(*p) {
@@ -298,13 +309,10 @@ func (t *trouble) lastFailure(pods []Pod) {
 			if end == nil || youngest != nil && p.CreationTimestamp.Before(&youngest.CreationTimestamp) {
 				continue
 			}
-			f := ended(c, end, "")
-			f.Message = fmt.Sprintf("%s (%s, %s)", said, p.ref(), f.Message)
-			youngest, t.finding = p, f
-			t.hint = "the log says why it ended"
+			youngest, f = p, ended(c, end, how)
 		}
 	}
-	t.pod = youngest
+	return youngest, f
 }
 
 func describe(r cluster.Ref) string {

@@ -115,7 +115,7 @@ func (w *waiter) follow(ctx context.Context, latest <-chan []*unstructured.Unstr
 			timer.Reset(now.again)
 		}
 		if text := now.note(); text != said {
-			s.Note(text)
+			s.Note(text + w.lastWord(ctx, &now.pending[0]))
 			said = text
 		}
 	}

@@ -57,7 +57,8 @@ func Rules() []Rule {
 		{"VolumeNotMounted", event("FailedMount", "FailedAttachVolume"), never, "create what the message names, or look at the volume: kubectl get pvc"},
 		{"SandboxFailing", event("FailedCreatePodSandBox"), never, "the node's network or container runtime is in trouble"},
 		{"ContainerRestarting", restarting, never, "the log says why it ended"},
-		{"ProbeFailing", probe, never, "the container runs and does not answer its probe: its log may say why"},
+		{"HostRefused", probe("statuscode: 403"), never, "the server answers its probe with 403, as MLflow does to names that it does not know: add the probe's Host with --allowed-hosts"},
+		{"ProbeFailing", probe(""), never, "the container runs and does not answer its probe: its log may say why"},
 	}
 }
 
@@ -137,12 +138,16 @@ func classifyPull(message string) pullTrouble {
 	return pullOther
 }
 
-// crashes is how many restarts are a loop: MLflow may start before its database, and end once or twice for it.
-const crashes = 3
+// crashes is how many bad ends are a loop: MLflow may start before its database, and end once or twice for it. Killed for memory
+// twice is enough: it will not take less.
+const crashes, kills = 3, 2
+
+// ends is how often a container that does not run now has ended.
+func ends(c corev1.ContainerStatus) int32 { return c.RestartCount + 1 }
 
 func crashLoop(p Pod) (Finding, bool) {
 	for _, c := range containers(p) {
-		if end := crashed(c); end != nil && c.RestartCount >= crashes {
+		if end := crashed(c); end != nil && ends(c) >= crashes {
 			return ended(c, end, "again and again"), true
 		}
 	}
@@ -152,13 +157,23 @@ func crashLoop(p Pod) (Finding, bool) {
 // outOfMemory matches what was killed twice, or a pod that is not started again.
 func outOfMemory(p Pod) (Finding, bool) {
 	for _, c := range containers(p) {
-		if end := crashed(c); end != nil && end.Reason == "OOMKilled" && (c.RestartCount >= 2 || p.Status.Phase == corev1.PodFailed) {
+		if end := crashed(c); end != nil && end.Reason == "OOMKilled" && (ends(c) >= kills || p.Status.Phase == corev1.PodFailed) {
 			f := ended(c, end, "")
-			f.Message = say(c.Name, "it used more memory than its limit and was killed")
+			f.Message = say(c.Name, fmt.Sprintf("it used more memory than its limit%s and was killed", limitOf(p, c.Name)))
 			return f, true
 		}
 	}
 	return Finding{}, false
+}
+
+// limitOf is the memory limit of a container, in brackets, or "".
+func limitOf(p Pod, container string) string {
+	for _, c := range slices.Concat(p.Spec.InitContainers, p.Spec.Containers) {
+		if limit := c.Resources.Limits.Memory(); c.Name == container && !limit.IsZero() {
+			return fmt.Sprintf(" (%s)", limit)
+		}
+	}
+	return ""
 }
 
 func restarting(p Pod) (Finding, bool) {
@@ -237,17 +252,19 @@ func event(reasons ...string) func(Pod) (Finding, bool) {
 	}
 }
 
-// probe matches a container that runs and is not ready, once the kubelet has told of a probe.
-func probe(p Pod) (Finding, bool) {
-	for _, c := range containers(p) {
-		if c.State.Running == nil || c.Ready {
-			continue
+// probe matches a container that runs and is not ready, once the kubelet has told of a probe, with this in its words.
+func probe(said string) func(Pod) (Finding, bool) {
+	return func(p Pod) (Finding, bool) {
+		for _, c := range containers(p) {
+			if c.State.Running == nil || c.Ready {
+				continue
+			}
+			if e, ok := lastEvent(p, "Unhealthy"); ok && strings.Contains(e.Message, said) {
+				return Finding{Message: say(c.Name, e.Message), Container: c.Name, Log: CurrentLog}, true
+			}
 		}
-		if e, ok := lastEvent(p, "Unhealthy"); ok {
-			return Finding{Message: say(c.Name, e.Message), Container: c.Name, Log: CurrentLog}, true
-		}
+		return Finding{}, false
 	}
-	return Finding{}, false
 }
 
 func lastEvent(p Pod, reason string) (corev1.Event, bool) {

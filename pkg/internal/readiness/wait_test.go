@@ -96,10 +96,12 @@ func TestWaitReturnsWhenAllIsCurrent(t *testing.T) {
 		{
 			"two restarts for a late database are no loop", []Target{mlflow},
 			[]moment{
-				show(0, deployment(t, "mlflow", 0), pod(t, "mlflow", container(waits("CrashLoopBackOff", ""), 2, exit(1, "Error")))),
+				show(0, deployment(t, "mlflow", 0), pod(t, "mlflow", container(waits("CrashLoopBackOff", ""), 1, exit(1, "Error")))),
+				show(30*time.Second, deployment(t, "mlflow", 0), pod(t, "mlflow", container(runs(), 2, exit(1, "Error")))),
 				show(time.Minute, deployment(t, "mlflow", 1)),
 			},
-			time.Minute, "deployment.apps/mlflow: pod/mlflow-pod: container main: it ended with exit code 1 and is started again",
+			time.Minute, "deployment.apps/mlflow: pod/mlflow-pod: container main: it ended with exit code 1 and is started again|" +
+				"deployment.apps/mlflow: pod/mlflow-pod: container main: running, not ready yet",
 		},
 		{
 			"a Secret that comes late is no failure", []Target{mlflow},
@@ -224,6 +226,36 @@ func TestJobThatDoesNotEndShowsWhatItsContainersSay(t *testing.T) {
 		_, _, err := wait(t, f, target("batch", "Job", "migration"))
 		wantFailure(t, err, failure.TimedOut, "NotReadyInTime", "job.batch/migration", "running: ", "container proxy:", "  403", "  waiting for the database")
 	})
+}
+
+// Why a container ended is told while it is tried again, in its own last words.
+func TestWhatEndedIsToldWithItsLastWord(t *testing.T) {
+	failed := func(p *corev1.Pod) { p.Status.Phase = corev1.PodFailed }
+	restarts := pod(t, "mlflow", container(waits("CrashLoopBackOff", ""), 1, exit(1, "Error")))
+	for _, tc := range []struct {
+		target   Target
+		objs     []*unstructured.Unstructured
+		previous bool
+		says     string
+	}{
+		{target("apps", "Deployment", "mlflow"), []*unstructured.Unstructured{deployment(t, "mlflow", 0), restarts}, true,
+			"deployment.apps/mlflow: pod/mlflow-pod: container main: it ended with exit code 1 and is started again: KeyError: 'x'"},
+		{target("batch", "Job", "migration"), []*unstructured.Unstructured{job(t, "", ""), pod(t, "migration", container(corev1.ContainerState{Terminated: exit(1, "Error")}, 0, nil), failed)}, false,
+			"job.batch/migration: pod/migration-pod: container main: it ended with exit code 1 and is tried again: KeyError: 'x'"},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			f := &film{moments: []moment{show(0, tc.objs...)}, tail: func(_, _ string, previous bool) ([]string, error) {
+				if previous != tc.previous {
+					return nil, errors.New("the wrong log")
+				}
+				return []string{"Traceback", "KeyError: 'x'", " "}, nil
+			}}
+			_, said, _ := wait(t, f, tc.target) // it times out
+			if len(said) != 1 || said[0] != tc.says {
+				t.Errorf("said %q, want %q", said, tc.says)
+			}
+		})
+	}
 }
 
 func TestWhatATargetDependsOnTellsToo(t *testing.T) {
