@@ -3,7 +3,6 @@
 package e2e
 
 import (
-	"context"
 	"encoding/json"
 	"os"
 	"path/filepath"
@@ -172,29 +171,8 @@ func (n *installed) guide(t *testing.T, apps ...string) {
 // portForward is the guide's `kubectl port-forward svc/mlflow 5000:5000`, on a port that is free, until the test ends.
 func (n *installed) portForward(t *testing.T) string {
 	t.Helper()
-	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
-	cmd := n.command(ctx, nil, n.Kubectl, "-n", n.namespace, "port-forward", "svc/mlflow", ":5000")
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		cancel()
-		_ = cmd.Wait() // killed by us
-	})
-	line := make([]byte, 256)
-	count, err := out.Read(line) // it says so when it listens
-	if err != nil {
-		t.Fatalf("kubectl port-forward: %v", err)
-	}
-	address, _, found := strings.Cut(strings.TrimPrefix(string(line[:count]), "Forwarding from "), " ->")
-	if !found {
-		t.Fatalf("kubectl port-forward says %q", line[:count])
-	}
-	return "http://" + address
+	url, _ := n.start(t, nil, n.Kubectl, "-n", n.namespace, "port-forward", "svc/mlflow", ":5000")
+	return url
 }
 
 // credentials are those of basic-auth's user admin, as environment; none where there is no basic-auth.

@@ -3,10 +3,12 @@
 package e2e
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -20,10 +22,12 @@ type lab struct {
 	root       string // of the checkout
 	Kubeconfig string `json:"kubeconfig"`
 	Kubectl    string `json:"kubectl"`
+	Server     string `json:"server"`
 	Registry   string `json:"registry"`
 	BaseImage  string `json:"baseImage"`
 	Bin        string `json:"bin"`
 	Cache      string `json:"cache"`
+	NodePID    int    `json:"nodePid"`
 }
 
 // openLab asks the lab where it is; `make test-e2e` has booted it.
@@ -116,26 +120,42 @@ func (l *lab) written(t *testing.T) string {
 // forward keeps `kubectl mlflow port-forward` running until the test ends and returns the URL that it printed.
 func (l *lab) forward(t *testing.T, flags ...string) string {
 	t.Helper()
+	url, _ := l.start(t, nil, filepath.Join(l.root, "bin/kubectl-mlflow"), append([]string{"port-forward", ":5000"}, flags...)...)
+	return url
+}
+
+// start runs a port-forward until the test ends, and returns where it listens.
+func (l *lab) start(t *testing.T, env []string, name string, args ...string) (url string, pid int) {
+	t.Helper()
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
-	cmd := l.command(ctx, nil, filepath.Join(l.root, "bin/kubectl-mlflow"), append([]string{"port-forward", ":5000"}, flags...)...)
+	cmd := l.command(ctx, env, name, args...)
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
-	stdout, err := cmd.StdoutPipe()
+	out, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
 	}
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
+	said := bufio.NewReader(out)
 	t.Cleanup(func() {
 		cancel()
-		_ = cmd.Wait() // interrupted by us: its exit code is that of the interrupt
+		_ = cmd.Wait() // interrupted by us
+		if t.Failed() {
+			t.Logf("%s said:\n%s", filepath.Base(name), stderr.String())
+		}
 	})
-	line := make([]byte, 256)
-	n, err := stdout.Read(line)
+	line, err := said.ReadString('\n')
 	if err != nil {
-		t.Fatalf("port-forward printed no URL: %v\n%s", err, stderr.String())
+		t.Fatalf("%s: %v", name, err)
 	}
-	return strings.TrimSpace(string(line[:n]))
+	go func() { _, _ = io.Copy(io.Discard, said) }() // kubectl says a line for each connection
+	line = strings.TrimSpace(line)
+	if address, found := strings.CutPrefix(line, "Forwarding from "); found { // kubectl's
+		address, _, _ = strings.Cut(address, " ->")
+		line = "http://" + address
+	}
+	return line, cmd.Process.Pid
 }

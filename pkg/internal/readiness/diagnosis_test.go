@@ -128,6 +128,7 @@ func TestAVolumeThatDoesNotComeIsTold(t *testing.T) {
 		p.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodScheduled, Status: corev1.ConditionFalse, Reason: corev1.PodReasonUnschedulable, Message: noNode}}
 	})
 	pending := claim(t, "Pending", nil)
+	external := warning(t, pending, "ExternalProvisioning", "Waiting for a volume to be created by 'example.com/nobody'", 1)
 	full := warning(t, pending, "ProvisioningFailed", "no space left in the pool", 1)
 	for _, tc := range []struct {
 		name     string
@@ -137,6 +138,7 @@ func TestAVolumeThatDoesNotComeIsTold(t *testing.T) {
 	}{
 		{"it cannot be made", []*unstructured.Unstructured{pending, full}, "its volume persistentvolumeclaim/data does not come: no space left in the pool",
 			[]string{"persistentvolumeclaim/data: ProvisioningFailed: no space left in the pool"}},
+		{"nobody makes it", []*unstructured.Unstructured{pending, external}, "its volume persistentvolumeclaim/data has not come yet: Waiting for a volume to be created by 'example.com/nobody'", nil},
 		{"its storage class is slow to say", []*unstructured.Unstructured{pending}, "no node takes it: " + noNode, nil},
 		{"it came after all", []*unstructured.Unstructured{claim(t, "Bound", nil), full}, "no node takes it: " + noNode, nil},
 		{"it may not be read", []*unstructured.Unstructured{full}, "no node takes it: " + noNode, nil},

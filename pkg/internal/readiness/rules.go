@@ -229,8 +229,11 @@ func unprovisioned(p Pod) (Finding, bool) {
 	}
 	for _, claim := range p.Unbound {
 		for _, e := range slices.Backward(claim.Events) {
-			if e.Reason == "ProvisioningFailed" || e.Reason == "FailedBinding" {
+			switch e.Reason {
+			case "ProvisioningFailed", "FailedBinding":
 				return Finding{Message: fmt.Sprintf("its volume %s does not come: %s", claim.ref(), oneLine(e.Message))}, true
+			case "ExternalProvisioning": // for a moment all is well with it; a provisioner that is not there says no more
+				return Finding{Message: fmt.Sprintf("its volume %s has not come yet: %s", claim.ref(), oneLine(e.Message))}, true
 			}
 		}
 	}

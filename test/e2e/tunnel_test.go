@@ -1,0 +1,407 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"bufio"
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+const gibi = 1 << 30
+
+// tunnel is a running port-forward to a server of the tests' own, which stands where MLflow's stood.
+type tunnel struct {
+	*installed
+	url string
+	pid int
+}
+
+// TestTunnel leads port-forward through all that may happen to it in a day: it keeps its port, and nothing that went through it is
+// lost or bent.
+func TestTunnel(t *testing.T) {
+	l := openLab(t)
+	n := l.namespace(t, "e2e-tunnel")
+	n.mlflow(t, "install")
+	n.serve(t)
+	url, pid := l.start(t, nil, filepath.Join(l.root, "bin/kubectl-mlflow"), "port-forward", ":5000", "-n", n.namespace)
+	tun := &tunnel{n, url, pid}
+	for _, step := range []struct {
+		name string
+		do   func(*testing.T)
+	}{
+		{"one GiB each way", tun.bytes}, {"many connections", tun.connections}, {"a refused upload", tun.refusedUpload},
+		{"as fast as kubectl", tun.throughput}, {"the pod is deleted", tun.podDeleted}, {"the API server is restarted", tun.restart},
+		{"credentials are rotated", tun.rotated},
+	} {
+		if !t.Run(step.name, step.do) {
+			return
+		}
+	}
+}
+
+// serve puts testdata/serve.py where MLflow's server was.
+func (n *installed) serve(t *testing.T) {
+	t.Helper()
+	script, err := os.ReadFile(filepath.Join(n.root, "test/e2e/testdata/serve.py"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	patch, err := json.Marshal([]map[string]any{
+		{"op": "add", "path": "/spec/template/spec/containers/0/command", "value": []string{"python", "-c", string(script)}},
+		{"op": "add", "path": "/spec/template/spec/containers/0/args", "value": []string{}},
+		{"op": "replace", "path": "/spec/template/spec/terminationGracePeriodSeconds", "value": 1},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	n.kubectl(t, "patch", "deployment", "mlflow", "--type=json", "--patch", string(patch))
+	n.kubectl(t, "rollout", "status", "deployment", "mlflow", "--timeout=3m")
+}
+
+// client makes a connection for each request.
+func client() *http.Client {
+	return &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 5 * time.Minute}
+}
+
+// counting is the endless count of 0 to 255 that the server sends.
+type counting struct{ at int }
+
+func (c *counting) Read(p []byte) (int, error) {
+	for i := range p {
+		p[i] = byte(c.at + i)
+	}
+	c.at = (c.at + len(p)) % 256
+	return len(p), nil
+}
+
+func sum(t *testing.T, n int64) string {
+	t.Helper()
+	digest := sha256.New()
+	if _, err := io.CopyN(digest, &counting{}, n); err != nil {
+		t.Fatal(err)
+	}
+	return hex.EncodeToString(digest.Sum(nil))
+}
+
+// get reads n bytes and returns their hash.
+func get(url string, n int64) (string, error) {
+	digest := sha256.New()
+	response, err := client().Get(fmt.Sprintf("%s/bytes/%d", url, n)) //nolint:noctx // it has a timeout
+	if err != nil {
+		return "", err
+	}
+	defer func() { _ = response.Body.Close() }()
+	if got, err := io.Copy(digest, response.Body); err != nil || got != n {
+		return "", fmt.Errorf("%d bytes of %d: %w", got, n, err)
+	}
+	return hex.EncodeToString(digest.Sum(nil)), nil
+}
+
+func (tun *tunnel) bytes(t *testing.T) {
+	want := sum(t, gibi)
+	timed(t, "1 GiB down", func() {
+		if got, err := get(tun.url, gibi); err != nil || got != want {
+			t.Errorf("down: %q, %v; want %q", got, err, want)
+		}
+	})
+	timed(t, "1 GiB up", func() {
+		if got, err := tun.put("/hash", gibi); err != nil || got != want {
+			t.Errorf("up: %q, %v; want %q", got, err, want)
+		}
+	})
+}
+
+// put sends n bytes, and returns the answer.
+func (tun *tunnel) put(path string, n int64) (string, error) {
+	request, err := http.NewRequest(http.MethodPut, tun.url+path, io.LimitReader(&counting{}, n)) //nolint:noctx // the client has a timeout
+	if err != nil {
+		return "", err
+	}
+	request.ContentLength = n
+	response, err := client().Do(request)
+	if err != nil {
+		return "", err
+	}
+	defer func() { _ = response.Body.Close() }()
+	body, err := io.ReadAll(response.Body)
+	return string(body), err
+}
+
+// ask is one small request on a connection of its own.
+func (tun *tunnel) ask() error {
+	response, err := client().Get(tun.url + "/health") //nolint:noctx // it has a timeout
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(io.Discard, response.Body)
+	return cmp.Or(err, response.Body.Close())
+}
+
+// connections come and go, and leave nothing behind in the process.
+func (tun *tunnel) connections(t *testing.T) {
+	many := 500
+	if peers {
+		many = 10_000
+	}
+	parallel := func(n int) {
+		var all sync.WaitGroup
+		for range n {
+			all.Go(func() {
+				if err := tun.ask(); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		all.Wait()
+	}
+	parallel(200) // so that what is made once is there
+	before := tun.holds(t)
+	timed(t, fmt.Sprintf("%d connections, one after the other", many), func() {
+		for range many {
+			if err := tun.ask(); err != nil {
+				t.Fatal(err)
+			}
+		}
+	})
+	timed(t, "200 connections at once", func() { parallel(200) })
+	deadline := time.Now().Add(20 * time.Second)
+	after := tun.holds(t)
+	for after.files > before.files && time.Now().Before(deadline) { // tunnels are closed in the background
+		time.Sleep(100 * time.Millisecond)
+		after = tun.holds(t)
+	}
+	t.Logf("before %+v, after %+v", before, after)
+	if after.files > before.files {
+		t.Errorf("%d file descriptors, and %d before", after.files, before.files)
+	}
+	if after.memory > before.memory+32<<10 {
+		t.Errorf("%d KiB of memory, and %d before", after.memory, before.memory)
+	}
+}
+
+// holding is what a process holds: file descriptors, and resident memory in KiB.
+type holding struct{ files, memory int }
+
+func (tun *tunnel) holds(t *testing.T) holding {
+	t.Helper()
+	files, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", tun.pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", tun.pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(status)) {
+		if text, found := strings.CutPrefix(line, "VmRSS:"); found {
+			memory, err := strconv.Atoi(strings.Fields(text)[0])
+			if err != nil {
+				t.Fatal(err)
+			}
+			return holding{len(files), memory}
+		}
+	}
+	t.Fatal("/proc has no VmRSS")
+	return holding{}
+}
+
+// refusedUpload is closed by the server after a few bytes of 500 MB. The client has its answer, and other connections do not notice.
+// With kubectl port-forward they do.
+func (tun *tunnel) refusedUpload(t *testing.T) {
+	try := func(url string) (upload, other error) {
+		done := make(chan error, 1)
+		go func() {
+			_, err := get(url, gibi/4)
+			done <- err
+		}()
+		_, upload = (&tunnel{url: url}).put("/refuse", 500_000_000)
+		return upload, <-done
+	}
+	timed(t, "a refused upload beside a download", func() {
+		if upload, other := try(tun.url); upload != nil || other != nil {
+			t.Errorf("upload: %v; the other connection: %v", upload, other)
+		}
+	})
+	if !peers {
+		return
+	}
+	url := tun.portForward(t)
+	upload, other := try(url)
+	_, next := get(url, 1)
+	t.Logf("the same through kubectl port-forward: upload: %v; the other connection: %v; the next one: %v", upload, other, next)
+}
+
+// throughput is compared with kubectl's, in turns.
+func (tun *tunnel) throughput(t *testing.T) {
+	if !peers {
+		t.Skip("only in make test-long: it compares with kubectl")
+	}
+	const size, rounds = gibi / 4, 7
+	theirs := tun.portForward(t)
+	took := map[string][]float64{}
+	for range rounds {
+		for _, url := range []string{theirs, tun.url} {
+			began := time.Now()
+			if _, err := get(url, size); err != nil {
+				t.Fatal(err)
+			}
+			took[url] = append(took[url], time.Since(began).Seconds())
+		}
+	}
+	median := func(url string) float64 { slices.Sort(took[url]); return took[url][rounds/2] }
+	ratio := median(theirs) / median(tun.url)
+	t.Logf("%d MiB down, median of %d: kubectl %.2f s, kubectl mlflow %.2f s: %.2f times its throughput (kubectl %.2f, ours %.2f)",
+		size>>20, rounds, median(theirs), median(tun.url), ratio, took[theirs], took[tun.url])
+	if ratio < 1 {
+		t.Errorf("%.2f times kubectl's throughput", ratio)
+	}
+}
+
+// podDeleted deletes the pod under load. Connections wait for its successor and are served as soon as that is ready.
+func (tun *tunnel) podDeleted(t *testing.T) {
+	var answered []time.Time
+	var mu sync.Mutex
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	var load sync.WaitGroup
+	for range 4 {
+		load.Go(func() {
+			for ctx.Err() == nil {
+				if tun.ask() == nil { // what was under way in the pod is broken off
+					mu.Lock()
+					answered = append(answered, time.Now())
+					mu.Unlock()
+				}
+			}
+		})
+	}
+	old := tun.kubectl(t, "get", "pods", "-l", "app=mlflow", "-o", "name")
+	tun.kubectl(t, "delete", old, "--wait=false")
+	deleted := time.Now()
+	ready := tun.successorReady(t, old)
+	time.Sleep(2500 * time.Millisecond) // the load goes on
+	stop()
+	load.Wait()
+	first := time.Time{}
+	for _, at := range answered {
+		if at.After(ready.Add(-time.Second)) && (first.IsZero() || at.Before(first)) {
+			first = at
+		}
+	}
+	if first.IsZero() || first.Sub(ready) > 2*time.Second {
+		t.Errorf("the successor was ready at %s, and the first answer came at %s", ready, first)
+	}
+	t.Logf("the successor was ready %.1f s after the deletion, and the first answer came %.1f s after that", ready.Sub(deleted).Seconds(), first.Sub(ready).Seconds())
+}
+
+// successorReady is when kubectl saw another pod ready.
+func (tun *tunnel) successorReady(t *testing.T, old string) time.Time {
+	t.Helper()
+	cmd := tun.command(t.Context(), nil, tun.Kubectl, "-n", tun.namespace, "get", "pods", "-l", "app=mlflow", "--watch", "-o",
+		`jsonpath={.metadata.name} {.status.conditions[?(@.type=="Ready")].status}{"\n"}`)
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait() // killed by us
+	}()
+	for lines := bufio.NewScanner(out); lines.Scan(); {
+		name, status, _ := strings.Cut(lines.Text(), " ")
+		if "pod/"+name != old && status == "True" {
+			return time.Now()
+		}
+	}
+	t.Fatal("no successor was ready")
+	return time.Time{}
+}
+
+// restart kills the API server, which the lab starts again. The tunnel is back with it.
+func (tun *tunnel) restart(t *testing.T) {
+	kill := exec.CommandContext(t.Context(), "nsenter", "--target", strconv.Itoa(tun.NodePID), "--pid", "--mount", "pkill", "-KILL", "-x", "kube-apiserver")
+	if out, err := kill.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	began := time.Now()
+	for tun.run(t, nil, tun.Kubectl, "get", "--raw", "/readyz").code != 0 {
+		if time.Since(began) > 2*time.Minute {
+			t.Fatal("the API server did not come back")
+		}
+		time.Sleep(500 * time.Millisecond)
+	}
+	back := time.Now()
+	if err := tun.ask(); err != nil {
+		t.Error(err)
+	}
+	t.Logf("the API server was back after %.1f s, and the tunnel %.1f s later", back.Sub(began).Seconds(), time.Since(back).Seconds())
+}
+
+// rotated takes the token away with which port-forward has begun, and puts another one into its file.
+func (tun *tunnel) rotated(t *testing.T) {
+	tun.kubectl(t, "create", "serviceaccount", "visitor")
+	tun.kubectl(t, "create", "rolebinding", "visitor", "--clusterrole=edit", "--serviceaccount="+tun.namespace+":visitor")
+	token := func(secret string) string {
+		tun.kubectl(t, "create", "secret", "generic", secret)
+		return tun.kubectl(t, "create", "token", "visitor", "--bound-object-kind=Secret", "--bound-object-name="+secret)
+	}
+	first, second := token("first"), token("second")
+	file := write(t, "token", first)
+	config := filepath.Join(t.TempDir(), "kubeconfig")
+	if r := tun.run(t, nil, tun.Kubectl, "config", "view", "--raw", "--minify", "--flatten", "-o", "json"); r.code == 0 {
+		var kubeconfig map[string]any
+		if err := json.Unmarshal([]byte(r.stdout), &kubeconfig); err != nil {
+			t.Fatal(err)
+		}
+		for _, user := range kubeconfig["users"].([]any) {
+			user.(map[string]any)["user"] = map[string]any{"tokenFile": file}
+		}
+		text, err := json.Marshal(kubeconfig)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(config, text, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	url, pid := tun.start(t, []string{"KUBECONFIG=" + config}, filepath.Join(tun.root, "bin/kubectl-mlflow"), "port-forward", ":5000", "-n", tun.namespace)
+	as := &tunnel{tun.installed, url, pid}
+	if err := as.ask(); err != nil {
+		t.Fatal(err)
+	}
+	tun.kubectl(t, "delete", "secret", "first")
+	if err := os.WriteFile(file, []byte(second), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	began := time.Now()
+	// The API server remembers for some seconds whom it has let in.
+	for tun.command(t.Context(), nil, tun.Kubectl, "--kubeconfig="+os.DevNull, "--server="+tun.Server, "--insecure-skip-tls-verify", "--token="+first, "get", "--raw", "/api").Run() == nil {
+		if time.Since(began) > time.Minute {
+			t.Fatal("the API server goes on taking the first token")
+		}
+		time.Sleep(500 * time.Millisecond)
+	}
+	tun.kubectl(t, "delete", "pods", "-l", "app=mlflow") // so that the tunnel has to look for a pod, too
+	if err := as.ask(); err != nil {
+		t.Error(err)
+	}
+}
