@@ -10,7 +10,6 @@ import (
 
 	batchv1 "k8s.io/api/batch/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/runtime"
 
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/failure"
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/cluster"
@@ -157,7 +156,7 @@ func TestUpgradeBacksUpWhileTheServerIsStopped(t *testing.T) {
 func jobOf(t *testing.T, obj *unstructured.Unstructured) *batchv1.Job {
 	t.Helper()
 	job := &batchv1.Job{}
-	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(obj.Object, job); err != nil {
+	if err := cluster.Into(obj, job); err != nil {
 		t.Fatal(err)
 	}
 	return job

@@ -12,7 +12,6 @@ import (
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/runtime"
 
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/cluster"
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/readiness"
@@ -123,8 +122,8 @@ func (in *installation) receiving(ctx context.Context, job *unstructured.Unstruc
 	err := in.cluster.Observe(ctx, []cluster.Query{podsQuery(job)}, func(objs []*unstructured.Unstructured) (bool, error) {
 		for _, obj := range objs {
 			var pod corev1.Pod
-			if err := runtime.DefaultUnstructuredConverter.FromUnstructured(obj.Object, &pod); err != nil {
-				return false, fmt.Errorf("%s: %w", cluster.RefOf(obj), err)
+			if err := cluster.Into(obj, &pod); err != nil {
+				return false, err
 			}
 			for _, c := range pod.Status.InitContainerStatuses {
 				if c.Name == dumpContainer && c.State.Running != nil {

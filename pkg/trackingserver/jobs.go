@@ -140,8 +140,8 @@ func jobFrom(cron *unstructured.Unstructured, at time.Time) (*unstructured.Unstr
 // edited is a Job as f leaves it.
 func edited(job *unstructured.Unstructured, f func(*batchv1.Job)) (*unstructured.Unstructured, error) {
 	typed := &batchv1.Job{}
-	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(job.Object, typed); err != nil {
-		return nil, fmt.Errorf("%s: %w", cluster.RefOf(job), err)
+	if err := cluster.Into(job, typed); err != nil {
+		return nil, err
 	}
 	f(typed)
 	object, err := runtime.DefaultUnstructuredConverter.ToUnstructured(typed)

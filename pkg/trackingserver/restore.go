@@ -13,7 +13,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/labels"
-	"k8s.io/apimachinery/pkg/runtime"
 
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/failure"
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/cluster"
@@ -315,7 +314,7 @@ func (c *Client) refused(ctx context.Context, job *unstructured.Unstructured, er
 	}
 	for _, obj := range pods {
 		var pod corev1.Pod
-		if runtime.DefaultUnstructuredConverter.FromUnstructured(obj.Object, &pod) != nil {
+		if cluster.Into(obj, &pod) != nil {
 			continue
 		}
 		for _, s := range slices.Concat(pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses) {

@@ -14,7 +14,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/failure"
@@ -164,18 +163,15 @@ func (c *Client) podStatus(ctx context.Context, record *instance.Instance, _ Par
 	found := []PodStatus{}
 	for _, obj := range pods {
 		var pod corev1.Pod
-		if err := runtime.DefaultUnstructuredConverter.FromUnstructured(obj.Object, &pod); err != nil {
-			return nil, fmt.Errorf("%s: %w", cluster.RefOf(obj), err)
+		if err := cluster.Into(obj, &pod); err != nil {
+			return nil, err
 		}
 		if !slices.Contains([]string{server, database, migration}, pod.Labels[component]) {
 			continue
 		}
 		status := PodStatus{
 			Name: pod.Name, Component: pod.Labels[component], Phase: string(pod.Status.Phase), Started: pod.CreationTimestamp.Time,
-			Problem: problems[cluster.RefOf(obj)],
-		}
-		for _, condition := range pod.Status.Conditions {
-			status.Ready = status.Ready || condition.Type == corev1.PodReady && condition.Status == corev1.ConditionTrue
+			Ready: cluster.PodReady(&pod), Problem: problems[cluster.RefOf(obj)],
 		}
 		for _, container := range slices.Concat(pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses) {
 			status.Restarts += container.RestartCount
@@ -204,8 +200,8 @@ func (c *Client) volumeStatus(ctx context.Context, record *instance.Instance, _ 
 			continue
 		}
 		var claim corev1.PersistentVolumeClaim
-		if err := runtime.DefaultUnstructuredConverter.FromUnstructured(obj.Object, &claim); err != nil {
-			return nil, fmt.Errorf("%s: %w", item.Ref, err)
+		if err := cluster.Into(obj, &claim); err != nil {
+			return nil, err
 		}
 		size := claim.Status.Capacity[corev1.ResourceStorage]
 		if size.IsZero() {
@@ -262,8 +258,8 @@ func (c *Client) published(ctx context.Context, record *instance.Instance, _ Par
 			continue
 		}
 		var ingress networkingv1.Ingress
-		if err := runtime.DefaultUnstructuredConverter.FromUnstructured(obj.Object, &ingress); err != nil {
-			return nil, fmt.Errorf("%s: %w", item.Ref, err)
+		if err := cluster.Into(obj, &ingress); err != nil {
+			return nil, err
 		}
 		scheme := "http"
 		if len(ingress.Spec.TLS) > 0 {
@@ -308,10 +304,7 @@ func jobOfBackup(obj *unstructured.Unstructured) (*batchv1.Job, error) {
 		return nil, nil
 	}
 	job := &batchv1.Job{}
-	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(obj.Object, job); err != nil {
-		return nil, fmt.Errorf("%s: %w", cluster.RefOf(obj), err)
-	}
-	return job, nil
+	return job, cluster.Into(obj, job)
 }
 
 func (c *Client) lockStatus(ctx context.Context, record *instance.Instance, _ Parameters) (func(*Status), error) {

@@ -10,7 +10,6 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/labels"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/intstr"
 
@@ -81,8 +80,8 @@ func (d *Dialer) service(ctx context.Context) (*corev1.Service, error) {
 		return nil, err
 	}
 	var service corev1.Service
-	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(obj.Object, &service); err != nil {
-		return nil, fmt.Errorf("%s: %w", ref, err)
+	if err := cluster.Into(obj, &service); err != nil {
+		return nil, err
 	}
 	return &service, nil
 }
@@ -128,25 +127,15 @@ func (d *Dialer) invalid(reason, message, hint string) error {
 func podsOf(objs []*unstructured.Unstructured) ([]corev1.Pod, error) {
 	pods := make([]corev1.Pod, len(objs))
 	for i, obj := range objs {
-		if err := runtime.DefaultUnstructuredConverter.FromUnstructured(obj.Object, &pods[i]); err != nil {
-			return nil, fmt.Errorf("pod/%s: %w", obj.GetName(), err)
+		if err := cluster.Into(obj, &pods[i]); err != nil {
+			return nil, err
 		}
 	}
 	return pods, nil
 }
 
 // ready tells whether the Service sends traffic to the pod.
-func ready(pod *corev1.Pod) bool {
-	if pod.DeletionTimestamp != nil {
-		return false
-	}
-	for _, c := range pod.Status.Conditions {
-		if c.Type == corev1.PodReady {
-			return c.Status == corev1.ConditionTrue
-		}
-	}
-	return false
-}
+func ready(pod *corev1.Pod) bool { return pod.DeletionTimestamp == nil && cluster.PodReady(pod) }
 
 func newestReady(pods []corev1.Pod) *corev1.Pod {
 	var newest *corev1.Pod

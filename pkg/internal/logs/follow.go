@@ -90,14 +90,14 @@ func (r *run) end() { r.once.Do(func() { close(r.over) }) }
 func (f *follower) see(ctx context.Context, objs []*unstructured.Unstructured) error {
 	there := map[threadKey]bool{}
 	for _, obj := range objs {
-		pod, err := podOf(obj)
-		if err != nil {
+		var pod corev1.Pod
+		if err := cluster.Into(obj, &pod); err != nil {
 			return err
 		}
-		for _, source := range f.options.sources(pod) {
+		for _, source := range f.options.sources(&pod) {
 			key := threadKey{pod.UID, source.Container}
 			there[key] = true
-			if status := statusOf(pod, source.Container); status != nil {
+			if status := statusOf(&pod, source.Container); status != nil {
 				f.continued(ctx, key, source, status)
 			}
 		}

@@ -4,7 +4,6 @@ package logs
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"net/http"
 	"slices"
@@ -13,7 +12,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/runtime"
 
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/cluster"
 )
@@ -63,11 +61,11 @@ func Read(ctx context.Context, c Cluster, pods cluster.Query, o Options, show fu
 	}()
 	read := cluster.LogOptions{Timestamps: true, Previous: o.Previous, Since: o.Since, Tail: o.Tail}
 	for _, obj := range objs {
-		pod, err := podOf(obj)
-		if err != nil {
+		var pod corev1.Pod
+		if err := cluster.Into(obj, &pod); err != nil {
 			return 0, err
 		}
-		for _, s := range o.sources(pod) {
+		for _, s := range o.sources(&pod) {
 			log, err := c.Log(ctx, s.Pod, s.Container, read)
 			if silent(err) {
 				continue
@@ -133,14 +131,6 @@ func (o Options) sources(pod *corev1.Pod) []Source {
 func silent(err error) bool {
 	status, ok := errors.AsType[*apierrors.StatusError](err)
 	return ok && (status.ErrStatus.Code == http.StatusBadRequest || status.ErrStatus.Code == http.StatusNotFound)
-}
-
-func podOf(obj *unstructured.Unstructured) (*corev1.Pod, error) {
-	pod := &corev1.Pod{}
-	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(obj.Object, pod); err != nil {
-		return nil, fmt.Errorf("%s: %w", cluster.RefOf(obj), err)
-	}
-	return pod, nil
 }
 
 func refOf(pod *corev1.Pod) cluster.Ref {

@@ -125,7 +125,7 @@ func (w *waiter) look(s *scene, t *trouble, obj *unstructured.Unstructured, pods
 	left := never
 	for i := range pods {
 		p := &pods[i]
-		if p.DeletionTimestamp != nil || p.Status.Phase == corev1.PodSucceeded || p.Status.Phase == corev1.PodFailed || podReady(p.Pod) {
+		if p.DeletionTimestamp != nil || p.Status.Phase == corev1.PodSucceeded || p.Status.Phase == corev1.PodFailed || cluster.PodReady(p.Pod) {
 			if t.target.Object.Kind == "Job" && p.DeletionTimestamp == nil && p.Status.Phase == corev1.PodRunning {
 				t.works = p
 			}
@@ -279,7 +279,7 @@ func (t *trouble) fail(result *status.Result, pods []Pod) {
 	t.hint = "the evidence says why; kubectl describe " + describe(t.target.Object)
 	for i := range pods {
 		p := &pods[i]
-		if podReady(p.Pod) {
+		if cluster.PodReady(p.Pod) {
 			continue
 		}
 		if rule, finding := diagnose(*p); rule != nil && rule.After != never {

@@ -17,13 +17,13 @@ func Problems(objs []*unstructured.Unstructured) (map[cluster.Ref]string, error)
 			continue
 		}
 		pod := &corev1.Pod{}
-		if err := into(obj, pod); err != nil {
+		if err := cluster.Into(obj, pod); err != nil {
 			return nil, err
 		}
 		switch {
 		case pod.DeletionTimestamp != nil:
 			found[ref] = "it is being deleted"
-		case pod.Status.Phase == corev1.PodSucceeded || podReady(pod):
+		case pod.Status.Phase == corev1.PodSucceeded || cluster.PodReady(pod):
 		case pod.Status.Phase == corev1.PodFailed:
 			found[ref] = oneLine(orElse(pod.Status.Reason+" "+pod.Status.Message, "failed"))
 		default:

@@ -52,7 +52,7 @@ func newScene(objs []*unstructured.Unstructured) *scene {
 			continue
 		}
 		var e corev1.Event
-		if into(o, &e) != nil { // events only explain: one that cannot be read is no reason to stop waiting
+		if cluster.Into(o, &e) != nil { // events only explain: one that cannot be read is no reason to stop waiting
 			continue
 		}
 		if !seen[e.UID] {
@@ -102,7 +102,7 @@ func (w *waiter) fresh(e corev1.Event) bool {
 func (s *scene) pods(t Target, obj *unstructured.Unstructured) ([]Pod, error) {
 	if t.Object.GroupVersionKind == podKind() {
 		pod := &corev1.Pod{}
-		if err := into(obj, pod); err != nil {
+		if err := cluster.Into(obj, pod); err != nil {
 			return nil, err
 		}
 		return []Pod{s.pod(pod)}, nil
@@ -130,7 +130,7 @@ func (s *scene) podsOf(namespace string, selector labels.Selector, leave func(*u
 			continue
 		}
 		pod := &corev1.Pod{}
-		if err := into(o, pod); err != nil {
+		if err := cluster.Into(o, pod); err != nil {
 			return nil, err
 		}
 		pods = append(pods, s.pod(pod))
@@ -181,7 +181,7 @@ func selectorOf(t Target, obj *unstructured.Unstructured) (labels.Selector, erro
 		return nil, fmt.Errorf("%s: %w", t.Object, err)
 	}
 	var typed metav1.LabelSelector
-	if err := into(&unstructured.Unstructured{Object: spec}, &typed); err != nil {
+	if err := cluster.Into(&unstructured.Unstructured{Object: spec}, &typed); err != nil {
 		return nil, fmt.Errorf("%s: spec.selector: %w", t.Object, err)
 	}
 	selector, err := metav1.LabelSelectorAsSelector(&typed)

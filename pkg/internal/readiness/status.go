@@ -8,7 +8,6 @@ import (
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/cluster"
@@ -61,7 +60,7 @@ func compute(u *unstructured.Unstructured) (*status.Result, error) {
 
 func jobStatus(u *unstructured.Unstructured) (*status.Result, error) {
 	var job batchv1.Job
-	if err := into(u, &job); err != nil {
+	if err := cluster.Into(u, &job); err != nil {
 		return nil, err
 	}
 	for _, c := range job.Status.Conditions {
@@ -82,7 +81,7 @@ func jobStatus(u *unstructured.Unstructured) (*status.Result, error) {
 
 func podStatus(u *unstructured.Unstructured) (*status.Result, error) {
 	var pod corev1.Pod
-	if err := into(u, &pod); err != nil {
+	if err := cluster.Into(u, &pod); err != nil {
 		return nil, err
 	}
 	switch {
@@ -90,19 +89,10 @@ func podStatus(u *unstructured.Unstructured) (*status.Result, error) {
 		return current("succeeded"), nil
 	case pod.Status.Phase == corev1.PodFailed:
 		return failed(pod.Status.Reason, pod.Status.Message), nil
-	case podReady(&pod):
+	case cluster.PodReady(&pod):
 		return current("ready"), nil
 	}
 	return inProgress(stateOf(&pod)), nil
-}
-
-func podReady(pod *corev1.Pod) bool {
-	for _, c := range pod.Status.Conditions {
-		if c.Type == corev1.PodReady {
-			return c.Status == corev1.ConditionTrue
-		}
-	}
-	return false
 }
 
 func current(message string) *status.Result {
@@ -118,12 +108,4 @@ func failed(reason, message string) *status.Result {
 		Status: status.FailedStatus, Message: message,
 		Conditions: []status.Condition{{Type: status.ConditionStalled, Status: corev1.ConditionTrue, Reason: reason, Message: message}},
 	}
-}
-
-// into converts to a typed object, leniently: a newer server may send fields that we do not know.
-func into(u *unstructured.Unstructured, typed any) error {
-	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(u.Object, typed); err != nil {
-		return fmt.Errorf("%s: %w", cluster.RefOf(u), err)
-	}
-	return nil
 }

@@ -11,7 +11,6 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/labels"
-	"k8s.io/apimachinery/pkg/runtime"
 	"knative.dev/serving/pkg/apis/serving"
 	knative "knative.dev/serving/pkg/apis/serving/v1"
 
@@ -202,7 +201,7 @@ func (c *Client) revision(ctx context.Context, service *unstructured.Unstructure
 // uncreated is why Knative has made no revision yet, as far as it says so; denied where that will not change.
 func uncreated(live *unstructured.Unstructured) (reason string, denied bool) {
 	var service knative.Service
-	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(live.Object, &service); err != nil {
+	if cluster.Into(live, &service) != nil {
 		return "", false
 	}
 	condition := service.Status.GetCondition(knative.ServiceConditionConfigurationsReady)

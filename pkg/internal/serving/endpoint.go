@@ -8,7 +8,6 @@ import (
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	knative "knative.dev/serving/pkg/apis/serving/v1"
 
@@ -57,8 +56,8 @@ func (c *Client) Endpoint(ctx context.Context, namespace, name, tag string) (End
 		return Endpoint{}, err
 	}
 	var service knative.Service
-	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(live.Object, &service); err != nil {
-		return Endpoint{}, fmt.Errorf("%s: %w", cluster.RefOf(live), err)
+	if err := cluster.Into(live, &service); err != nil {
+		return Endpoint{}, err
 	}
 	address := service.Status.URL
 	if tag != "" {
