@@ -131,3 +131,15 @@ func (c *Client) in(namespace string) (string, error) {
 	namespace, _, err := c.namespace()
 	return namespace, err
 }
+
+// existing is the namespace of a deployment that is there.
+func (c *Client) existing(ctx context.Context, namespace, name string) (string, error) {
+	if err := validateName(namespace, name); err != nil {
+		return "", err
+	}
+	namespace, err := c.in(namespace)
+	if err == nil {
+		_, err = c.knative.Get(ctx, namespace, name)
+	}
+	return namespace, err
+}

@@ -8,7 +8,6 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
-	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/failure"
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/cluster"
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/logs"
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/serving"
@@ -36,14 +35,8 @@ type LogLine struct {
 // namespace is the kubeconfig context's. failure.Invalid where there is no such deployment, failure.Diagnosed where it has no pod
 // with a log: without requests, Knative scales to zero.
 func (c *Client) Logs(ctx context.Context, namespace, name string, o LogOptions, show func(LogLine) error) error {
-	if err := validateName(namespace, name); err != nil {
-		return err
-	}
-	namespace, err := c.in(namespace)
+	namespace, err := c.existing(ctx, namespace, name)
 	if err != nil {
-		return err
-	}
-	if _, err := c.knative.Get(ctx, namespace, name); err != nil {
 		return err
 	}
 	pods := cluster.Query{GroupVersionKind: corev1.SchemeGroupVersion.WithKind("Pod"), Namespace: namespace, Selector: serving.PodsOf(name)}
@@ -69,18 +62,8 @@ func (c *Client) Logs(ctx context.Context, namespace, name string, o LogOptions,
 	}
 	n, err := logs.Read(ctx, c.logged, pods, read, each)
 	if err == nil && n == 0 {
-		return noLog(namespace, name, o.Previous)
+		return read.NoLog(name, "it has no pod with a log in namespace "+namespace+": without requests, Knative scales to zero",
+			"a request brings one: kubectl mlflow predict "+name+"; or wait for it with --follow")
 	}
 	return err
-}
-
-func noLog(namespace, name string, previous bool) error {
-	f := &failure.Error{
-		Class: failure.Diagnosed, Reason: "NoLog", Object: name, Message: "it has no pod with a log in namespace " + namespace + ": without requests, Knative scales to zero",
-		Hint: "a request brings one: kubectl mlflow predict " + name + "; or wait for it with --follow",
-	}
-	if previous {
-		f.Message, f.Hint = "no container has been started again: there is no log of a run before this one", "leave out --previous"
-	}
-	return f
 }

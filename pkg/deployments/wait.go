@@ -12,14 +12,8 @@ import (
 // kubeconfig context's. failure.Invalid where there is no such deployment, failure.Diagnosed where waiting will not help, and
 // failure.TimedOut when ctx ends first: both say what is not ready.
 func (c *Client) Wait(ctx context.Context, namespace, name string) error {
-	if err := validateName(namespace, name); err != nil {
-		return err
-	}
-	namespace, err := c.in(namespace)
+	namespace, err := c.existing(ctx, namespace, name)
 	if err != nil {
-		return err
-	}
-	if _, err := c.knative.Get(ctx, namespace, name); err != nil {
 		return err
 	}
 	return progress.Do(c.progress, "Waiting for "+name, func(s progress.Step) error {

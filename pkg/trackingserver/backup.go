@@ -3,13 +3,11 @@ package trackingserver
 import (
 	"context"
 	"fmt"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	batchv1 "k8s.io/api/batch/v1"
-	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
@@ -106,9 +104,13 @@ func (c *Client) backUp(ctx context.Context, cron *unstructured.Unstructured, ed
 	}
 	name, err := c.runJob(ctx, job, "Backing up the database")
 	if err == nil && name == "" {
-		err = fmt.Errorf("%s is complete, but its pod is gone, and the backup's name with it: see kubectl mlflow backup --list", cluster.RefOf(job))
+		err = nameGone(job)
 	}
 	return name, err
+}
+
+func nameGone(job *unstructured.Unstructured) error {
+	return fmt.Errorf("%s is complete, but its pod is gone, and the backup's name with it: see kubectl mlflow backup --list", cluster.RefOf(job))
 }
 
 // backUp makes a backup with what is being installed, and returns its name. edit, where it is not nil, has the last word on the Job.
@@ -132,11 +134,9 @@ func (c *Client) list(ctx context.Context, cron *unstructured.Unstructured) ([]B
 		return nil, err
 	}
 	job, err = edited(job, func(job *batchv1.Job) {
-		job.Name = jobName(backupName + "-list")
-		job.OwnerReferences = nil // the CronJob would count it among its own
-		briefly(job)
+		briefly(job, backupName+"-list")
 		pod := &job.Spec.Template.Spec
-		pod.InitContainers = slices.DeleteFunc(pod.InitContainers, func(c corev1.Container) bool { return c.Name == dumpContainer })
+		withoutInit(pod, dumpContainer)
 		tell(pod, storeContainer, "list")
 	})
 	if err != nil {
@@ -146,8 +146,10 @@ func (c *Client) list(ctx context.Context, cron *unstructured.Unstructured) ([]B
 	return readBackups(lines), err
 }
 
-// briefly is for Jobs that only look: they are tried once, and go by themselves.
-func briefly(job *batchv1.Job) {
+// briefly is for Jobs beside those of their CronJob: they are tried once, and go by themselves.
+func briefly(job *batchv1.Job, prefix string) {
+	job.Name = jobName(prefix)
+	job.OwnerReferences = nil // the CronJob would count it among its own
 	tries, left, most := int32(0), int32(afterwards.Seconds()), int64(time.Hour.Seconds())
 	job.Spec.BackoffLimit, job.Spec.TTLSecondsAfterFinished, job.Spec.ActiveDeadlineSeconds = &tries, &left, &most
 }

@@ -2,7 +2,6 @@ package trackingserver
 
 import (
 	"context"
-	"fmt"
 	"io"
 	"strconv"
 	"sync/atomic"
@@ -39,10 +38,8 @@ func (in *installation) keepDump(ctx context.Context, d *Dump) (string, error) {
 		return "", err
 	}
 	job, err = edited(job, func(job *batchv1.Job) {
-		job.Name = jobName(importName)
-		job.OwnerReferences = nil
 		deadline := job.Spec.ActiveDeadlineSeconds
-		briefly(job)
+		briefly(job, importName)
 		job.Spec.ActiveDeadlineSeconds = deadline // as for a backup
 		receive(&job.Spec.Template.Spec, d)
 		keepAll(job)
@@ -59,19 +56,10 @@ func (in *installation) keepDump(ctx context.Context, d *Dump) (string, error) {
 		if err := in.feed(ctx, job, d, s); err != nil {
 			return err
 		}
-		pods, err := in.podsOf(ctx, job)
-		if err != nil {
-			return err
+		if name, err = in.messageOf(ctx, job); err == nil && name == "" {
+			err = nameGone(job)
 		}
-		for _, pod := range pods {
-			if said := terminationMessage(pod); said != "" {
-				name = said
-			}
-		}
-		if name == "" {
-			return fmt.Errorf("%s is complete, but its pod is gone, and the backup's name with it: see kubectl mlflow backup --list", cluster.RefOf(job))
-		}
-		return nil
+		return err
 	})
 	return name, err
 }

@@ -472,6 +472,43 @@ func (noTunnel) DialContext(context.Context, string, string) (net.Conn, error) {
 }
 func (noTunnel) Close() error { return nil }
 
+// killedAnywhere kills run after each entry that it makes in the journal, each time in a new world. after goes on from there; then the
+// server runs, and an install has nothing to do.
+func killedAnywhere(t *testing.T, begin func(*testing.T) *world, run func(context.Context, *world) error, after func(t *testing.T, w, whole *world)) {
+	t.Helper()
+	whole := begin(t)
+	if err := run(t.Context(), whole); err != nil {
+		t.Fatal(err)
+	}
+	for n, entry := range whole.journal[:len(whole.journal)-1] {
+		t.Run(fmt.Sprintf("after %02d %s", n+1, entry), func(t *testing.T) {
+			w := begin(t)
+			ctx, killed := context.WithCancel(t.Context())
+			defer killed()
+			w.kill, w.killed = n+1, killed
+			if err := run(ctx, w); !errors.Is(err, errKilled) && !errors.Is(err, context.Canceled) {
+				t.Fatalf("got %v, want the kill", err)
+			}
+			w.kill = 0
+			after(t, w, whole)
+			if replicas, err := w.Replicas(t.Context(), w.serverOf(t)); err != nil || replicas != 1 {
+				t.Errorf("the server has %d replicas", replicas)
+			}
+			w.isSettled(t)
+		})
+	}
+}
+
+// isSettled expects an install to have nothing to do.
+func (w *world) isSettled(t *testing.T) {
+	t.Helper()
+	w.journal = nil
+	w.install(t, Parameters{})
+	if wrote := w.wrote(); len(wrote) > 0 {
+		t.Errorf("an install afterwards wrote %v", wrote)
+	}
+}
+
 // install installs and expects it to work.
 func (w *world) install(t *testing.T, p Parameters) []Change {
 	t.Helper()

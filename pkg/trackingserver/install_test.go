@@ -3,7 +3,6 @@ package trackingserver
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -148,41 +147,29 @@ func TestInstallChangesWhatIsAskedFor(t *testing.T) {
 
 // A kill anywhere, and a rerun, end in the same objects with the same password, all of them recorded.
 func TestInstallConvergesAfterAKillAnywhere(t *testing.T) {
-	whole := newWorld()
-	whole.install(t, Parameters{})
-	for n, entry := range whole.journal[:len(whole.journal)-1] {
-		t.Run(fmt.Sprintf("after %02d %s", n+1, entry), func(t *testing.T) {
-			w := newWorld()
-			ctx, killed := context.WithCancel(t.Context())
-			defer killed()
-			w.kill, w.killed = n+1, killed
-			if _, err := w.client().Install(ctx, Parameters{}, Options{}); !errors.Is(err, errKilled) && !errors.Is(err, context.Canceled) {
-				t.Fatalf("got %v, want the kill", err)
-			}
-			password := w.objects[core("Secret", "mlflow", secretName)]
-			w.kill = 0
-			w.install(t, Parameters{})
-			if password != nil && text(password) != text(w.objects[core("Secret", "mlflow", secretName)]) {
-				t.Error("the Secret was changed")
-			}
-			if len(w.objects) != len(whole.objects) {
-				t.Errorf("%d objects, want %d", len(w.objects), len(whole.objects))
-			}
-			for _, item := range w.record["mlflow"].Inventory.Items {
-				if live := w.objects[item.Ref]; live == nil || live.GetUID() != item.UID {
-					t.Errorf("%s is recorded with UID %q", item.Ref, item.UID)
-				}
-			}
-			if items := w.record["mlflow"].Inventory.Items; len(items) != len(w.objects) {
-				t.Errorf("%d items in the inventory, %d objects", len(items), len(w.objects))
-			}
-			w.journal = nil
-			w.install(t, Parameters{})
-			if wrote := w.wrote(); len(wrote) > 0 {
-				t.Errorf("a third install wrote %v", wrote)
-			}
-		})
+	begin := func(*testing.T) *world { return newWorld() }
+	run := func(ctx context.Context, w *world) error {
+		_, err := w.client().Install(ctx, Parameters{}, Options{})
+		return err
 	}
+	killedAnywhere(t, begin, run, func(t *testing.T, w, whole *world) {
+		password := w.objects[core("Secret", "mlflow", secretName)]
+		w.install(t, Parameters{})
+		if password != nil && text(password) != text(w.objects[core("Secret", "mlflow", secretName)]) {
+			t.Error("the Secret was changed")
+		}
+		if len(w.objects) != len(whole.objects) {
+			t.Errorf("%d objects, want %d", len(w.objects), len(whole.objects))
+		}
+		for _, item := range w.record["mlflow"].Inventory.Items {
+			if live := w.objects[item.Ref]; live == nil || live.GetUID() != item.UID {
+				t.Errorf("%s is recorded with UID %q", item.Ref, item.UID)
+			}
+		}
+		if items := w.record["mlflow"].Inventory.Items; len(items) != len(w.objects) {
+			t.Errorf("%d items in the inventory, %d objects", len(items), len(w.objects))
+		}
+	})
 }
 
 func TestInstallRefusesAndChangesNothing(t *testing.T) {

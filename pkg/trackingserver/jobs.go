@@ -1,6 +1,7 @@
 package trackingserver
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"fmt"
@@ -31,27 +32,31 @@ const (
 )
 
 // runJob creates a Job and waits until it is complete. It returns what its pod left as its termination message.
-func (c *Client) runJob(ctx context.Context, job *unstructured.Unstructured, doing string) (string, error) {
-	message := ""
-	err := progress.Do(c.progress, doing, func(s progress.Step) error {
+func (c *Client) runJob(ctx context.Context, job *unstructured.Unstructured, doing string) (message string, err error) {
+	err = progress.Do(c.progress, doing, func(s progress.Step) error {
 		if _, err := c.cluster.CreateOnce(ctx, job); err != nil {
 			return err
 		}
 		if err := c.wait(ctx, []readiness.Target{{Object: cluster.RefOf(job)}}, s); err != nil {
 			return err
 		}
-		pods, err := c.podsOf(ctx, job)
-		if err != nil {
-			return err
-		}
-		for _, pod := range pods {
-			if said := terminationMessage(pod); said != "" {
-				message = said
-			}
-		}
-		return nil
+		message, err = c.messageOf(ctx, job)
+		return err
 	})
 	return message, err
+}
+
+// messageOf is what a Job's pod left as its termination message, "" where it is gone.
+func (c *Client) messageOf(ctx context.Context, job *unstructured.Unstructured) (string, error) {
+	pods, err := c.podsOf(ctx, job)
+	if err != nil {
+		return "", err
+	}
+	message := ""
+	for _, pod := range pods {
+		message = cmp.Or(terminationMessage(pod), message)
+	}
+	return message, nil
 }
 
 // outputOf runs a Job that only looks, and returns what the container wrote. Nothing of it stays.

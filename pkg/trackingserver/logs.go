@@ -13,7 +13,6 @@ import (
 
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/failure"
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/cluster"
-	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/instance"
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/logs"
 )
 
@@ -97,21 +96,10 @@ func (c *Client) Logs(ctx context.Context, o LogOptions, show func(LogLine) erro
 	}
 	n, err := logs.Read(ctx, c.cluster, pods, read, each)
 	if err == nil && n == 0 {
-		return noLog(record, o)
+		return read.NoLog("namespace/"+record.Namespace, fmt.Sprintf("no container of %s has a log", strings.Join(o.Components, ", ")),
+			"kubectl mlflow wait says what keeps pods from starting; with --follow, pods that come are waited for")
 	}
 	return err
-}
-
-func noLog(record *instance.Instance, o LogOptions) error {
-	f := &failure.Error{
-		Class: failure.Diagnosed, Reason: "NoLog", Object: "namespace/" + record.Namespace,
-		Message: fmt.Sprintf("no container of %s has a log", strings.Join(o.Components, ", ")),
-		Hint:    "kubectl mlflow wait says what keeps pods from starting; with --follow, pods that come are waited for",
-	}
-	if o.Previous {
-		f.Message, f.Hint = "no container has been started again: there is no log of a run before this one", "leave out --previous"
-	}
-	return f
 }
 
 // logPods are the pods of all components.

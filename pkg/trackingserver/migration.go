@@ -1,6 +1,7 @@
 package trackingserver
 
 import (
+	"cmp"
 	"context"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -58,15 +59,11 @@ func (in *installation) readSchema(ctx context.Context, objs []*unstructured.Uns
 		if job.GetKind() != "Job" {
 			continue
 		}
-		pods, err := in.podsOf(ctx, job)
+		head, err := in.messageOf(ctx, job)
 		if err != nil {
 			return err
 		}
-		for _, pod := range pods {
-			if head := terminationMessage(pod); head != "" {
-				in.record.Schema = head
-			}
-		}
+		in.record.Schema = cmp.Or(head, in.record.Schema)
 	}
 	return nil
 }

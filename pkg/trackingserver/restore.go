@@ -2,7 +2,6 @@ package trackingserver
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -129,13 +128,12 @@ func (in *installation) restore(ctx context.Context, r Restoration) (Restored, e
 	if err := in.runRestore(ctx, found.backup); err != nil {
 		return restored, in.asItWas(err)
 	}
-	for _, stage := range []string{migration, server} {
-		if stage == server {
-			in.record.Restoring = ""
-		}
-		if err := in.stage(ctx, stage); err != nil {
-			return restored, err
-		}
+	if err := in.stage(ctx, migration); err != nil {
+		return restored, err
+	}
+	in.record.Restoring = ""
+	if err := in.stage(ctx, server); err != nil {
+		return restored, err
 	}
 	return restored, in.finish(ctx)
 }
@@ -184,13 +182,11 @@ func (in *installation) lookBefore(ctx context.Context, name string, fetches boo
 		return before{}, err
 	}
 	job, err = edited(job, func(job *batchv1.Job) {
-		job.Name = jobName(restoreName + "-look")
-		job.OwnerReferences = nil
-		briefly(job)
+		briefly(job, restoreName+"-look")
 		pod := &job.Spec.Template.Spec
 		tell(pod, restoreContainer, "holds")
 		if !fetches {
-			pod.InitContainers = slices.DeleteFunc(pod.InitContainers, func(c corev1.Container) bool { return c.Name == fetchContainer })
+			withoutInit(pod, fetchContainer)
 		}
 	})
 	if err != nil {
@@ -264,6 +260,11 @@ func setEnv(containers []corev1.Container, name string, env ...corev1.EnvVar) {
 	}
 }
 
+// withoutInit takes an init container out of a pod.
+func withoutInit(pod *corev1.PodSpec, name string) {
+	pod.InitContainers = slices.DeleteFunc(pod.InitContainers, func(c corev1.Container) bool { return c.Name == name })
+}
+
 // tell gives one of a pod's scripts another mode, which is its last word.
 func tell(pod *corev1.PodSpec, container, mode string) {
 	for _, containers := range [][]corev1.Container{pod.InitContainers, pod.Containers} {
@@ -295,12 +296,7 @@ func (in *installation) holdsData(found []rows, what string) error {
 
 // asItWas adds to a failure what stands: the database is replaced as a whole or not at all.
 func (in *installation) asItWas(err error) error {
-	if f, ok := errors.AsType[*failure.Error](err); ok && f.Class != failure.Refused {
-		explained := *f
-		explained.Evidence = append([]string{fmt.Sprintf("the server is stopped; to start it with what the database holds: kubectl mlflow install --namespace %s", in.record.Namespace)}, f.Evidence...)
-		return &explained
-	}
-	return err
+	return withEvidence(err, "the server is stopped; to start it with what the database holds: kubectl mlflow install --namespace "+in.record.Namespace)
 }
 
 // refused is failure.Invalid where a container of the Job says in its termination message why it does not do what it is for; else it is err.

@@ -3,7 +3,6 @@ package trackingserver
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"slices"
 	"strings"
@@ -79,11 +78,7 @@ func TestRestoreStopsBacksUpRestoresAndStarts(t *testing.T) {
 			if record := w.record["mlflow"]; record.Replicas != 0 || record.Restoring != "" {
 				t.Errorf("recorded are %d replicas, restoring %q", record.Replicas, record.Restoring)
 			}
-			w.journal = nil
-			w.install(t, Parameters{})
-			if wrote := w.wrote(); len(wrote) > 0 {
-				t.Errorf("an install afterwards wrote %v", wrote)
-			}
+			w.isSettled(t)
 		})
 	}
 }
@@ -207,51 +202,35 @@ func TestRestoreRefusesAndStopsNothing(t *testing.T) {
 // was replaced is the newest backup by then.
 func TestRestoreConvergesAfterAKillAnywhere(t *testing.T) {
 	begin := func(t *testing.T) *world { return holding(t, Parameters{}, "rows\truns\t12") }
-	whole := begin(t)
-	whole.restore(t, Restoration{Backup: second, Replace: true})
-	for n, entry := range whole.journal[:len(whole.journal)-1] {
-		t.Run(fmt.Sprintf("after %02d %s", n+1, entry), func(t *testing.T) {
-			w := begin(t)
-			ctx, killed := context.WithCancel(t.Context())
-			defer killed()
-			w.kill, w.killed = n+1, killed
-			if _, err := w.client().Restore(ctx, Restoration{Backup: second, Replace: true}, Options{}); !errors.Is(err, errKilled) && !errors.Is(err, context.Canceled) {
-				t.Fatalf("got %v, want the kill", err)
-			}
-			w.kill = 0
-			again := Restoration{Backup: LatestBackup}
-			if w.record["mlflow"].Restoring == "" { // not even stopped
-				again.Replace = true
-			}
-			w.restore(t, again)
-			var restoring []string
-			for r, obj := range w.objects {
-				if r.Kind == "Job" && strings.HasPrefix(r.Name, restoreName+"-2") {
-					for _, c := range jobOf(t, obj).Spec.Template.Spec.InitContainers {
-						for _, e := range c.Env {
-							if e.Name == "BACKUP_NAME" {
-								restoring = append(restoring, e.Value)
-							}
+	run := func(ctx context.Context, w *world) error {
+		_, err := w.client().Restore(ctx, Restoration{Backup: second, Replace: true}, Options{})
+		return err
+	}
+	killedAnywhere(t, begin, run, func(t *testing.T, w, _ *world) {
+		again := Restoration{Backup: LatestBackup}
+		if w.record["mlflow"].Restoring == "" { // not even stopped
+			again.Replace = true
+		}
+		w.restore(t, again)
+		var restoring []string
+		for r, obj := range w.objects {
+			if r.Kind == "Job" && strings.HasPrefix(r.Name, restoreName+"-2") {
+				for _, c := range jobOf(t, obj).Spec.Template.Spec.InitContainers {
+					for _, e := range c.Env {
+						if e.Name == "BACKUP_NAME" {
+							restoring = append(restoring, e.Value)
 						}
 					}
 				}
 			}
-			if !slices.Contains(restoring, second) || slices.Contains(restoring, first) {
-				t.Errorf("restored was %q, want %s", restoring, second)
-			}
-			if record := w.record["mlflow"]; record.Replicas != 0 || record.Restoring != "" {
-				t.Errorf("recorded are %d replicas, restoring %q", record.Replicas, record.Restoring)
-			}
-			if replicas, err := w.Replicas(t.Context(), w.serverOf(t)); err != nil || replicas != 1 {
-				t.Errorf("the server has %d replicas", replicas)
-			}
-			w.journal = nil
-			w.install(t, Parameters{})
-			if wrote := w.wrote(); len(wrote) > 0 {
-				t.Errorf("an install afterwards wrote %v", wrote)
-			}
-		})
-	}
+		}
+		if !slices.Contains(restoring, second) || slices.Contains(restoring, first) {
+			t.Errorf("restored was %q, want %s", restoring, second)
+		}
+		if record := w.record["mlflow"]; record.Replicas != 0 || record.Restoring != "" {
+			t.Errorf("recorded are %d replicas, restoring %q", record.Replicas, record.Restoring)
+		}
+	})
 }
 
 func TestAFailedRestoreSaysWhatStands(t *testing.T) {

@@ -14,7 +14,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/failure"
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/cluster"
@@ -99,22 +98,18 @@ func (c *Client) Status(ctx context.Context) (Status, error) {
 		s.URLs = []string{}
 	}
 	var all errgroup.Group
-	var writing sync.Mutex
-	for what, look := range map[string]func(context.Context, *instance.Instance, Parameters) (func(*Status), error){
+	var unknown sync.Mutex // each look writes fields of its own; this one is everybody's
+	for what, look := range map[string]func(context.Context, *instance.Instance, Parameters, *Status) error{
 		"pods": c.podStatus, "volumes": c.volumeStatus, "identities": c.identities, "ingresses": c.published, "backups": c.lastBackup, "lock": c.lockStatus,
 	} {
 		all.Go(func() error {
-			write, err := look(ctx, record, p)
-			writing.Lock()
-			defer writing.Unlock()
-			switch {
-			case err == nil:
-				write(s)
-			case failure.ClassOf(err) == failure.Forbidden:
-				s.Unknown = append(s.Unknown, fmt.Sprintf("%s: %v", what, err))
-			default:
+			err := look(ctx, record, p, s)
+			if failure.ClassOf(err) != failure.Forbidden {
 				return err
 			}
+			unknown.Lock()
+			defer unknown.Unlock()
+			s.Unknown = append(s.Unknown, fmt.Sprintf("%s: %v", what, err))
 			return nil
 		})
 	}
@@ -141,14 +136,14 @@ func underway(record *instance.Instance) string {
 	return ""
 }
 
-func (c *Client) podStatus(ctx context.Context, record *instance.Instance, _ Parameters) (func(*Status), error) {
+func (c *Client) podStatus(ctx context.Context, record *instance.Instance, _ Parameters, s *Status) error {
 	query, err := logPods(record.Namespace)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	pods, err := c.cluster.List(ctx, query)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	seen := slices.Clone(pods)
 	for _, kind := range []string{"Event", "PersistentVolumeClaim"} { // they only explain
@@ -158,13 +153,12 @@ func (c *Client) podStatus(ctx context.Context, record *instance.Instance, _ Par
 	}
 	problems, err := readiness.Problems(seen)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	found := []PodStatus{}
 	for _, obj := range pods {
 		var pod corev1.Pod
 		if err := cluster.Into(obj, &pod); err != nil {
-			return nil, err
+			return err
 		}
 		if !slices.Contains([]string{server, database, migration}, pod.Labels[component]) {
 			continue
@@ -176,78 +170,47 @@ func (c *Client) podStatus(ctx context.Context, record *instance.Instance, _ Par
 		for _, container := range slices.Concat(pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses) {
 			status.Restarts += container.RestartCount
 		}
-		found = append(found, status)
+		s.Pods = append(s.Pods, status)
 	}
 	order := []string{database, migration, server}
-	slices.SortFunc(found, func(a, b PodStatus) int {
+	slices.SortFunc(s.Pods, func(a, b PodStatus) int {
 		return cmp.Or(cmp.Compare(slices.Index(order, a.Component), slices.Index(order, b.Component)), cmp.Compare(a.Name, b.Name))
 	})
-	return func(s *Status) { s.Pods = found }, nil
+	return nil
 }
 
-func (c *Client) volumeStatus(ctx context.Context, record *instance.Instance, _ Parameters) (func(*Status), error) {
-	found := []VolumeStatus{}
-	for _, item := range record.Inventory.Items {
-		if item.Kind != "PersistentVolumeClaim" {
-			continue
-		}
-		obj, err := c.get(ctx, item.Ref)
-		if err != nil {
-			return nil, err
-		}
-		if obj == nil {
-			found = append(found, VolumeStatus{Name: item.Name, Phase: "missing"})
+func (c *Client) volumeStatus(ctx context.Context, record *instance.Instance, _ Parameters, s *Status) error {
+	objs, err := c.itemsOf(ctx, record, "PersistentVolumeClaim")
+	if err != nil {
+		return err
+	}
+	for _, obj := range objs {
+		if obj.GetUID() == "" {
+			s.Volumes = append(s.Volumes, VolumeStatus{Name: obj.GetName(), Phase: "missing"})
 			continue
 		}
 		var claim corev1.PersistentVolumeClaim
 		if err := cluster.Into(obj, &claim); err != nil {
-			return nil, err
+			return err
 		}
 		size := claim.Status.Capacity[corev1.ResourceStorage]
 		if size.IsZero() {
 			size = claim.Spec.Resources.Requests[corev1.ResourceStorage]
 		}
-		volume := VolumeStatus{Name: item.Name, Phase: string(claim.Status.Phase), Size: size.String()}
+		volume := VolumeStatus{Name: claim.Name, Phase: string(claim.Status.Phase), Size: size.String()}
 		if claim.Spec.StorageClassName != nil {
 			volume.Class = *claim.Spec.StorageClassName
 		}
-		found = append(found, volume)
+		s.Volumes = append(s.Volumes, volume)
 	}
-	return func(s *Status) { s.Volumes = found }, nil
+	return nil
 }
 
-// identities are those that the ServiceAccounts bear, whoever has annotated them, and the keys.
-func (c *Client) identities(ctx context.Context, record *instance.Instance, p Parameters) (func(*Status), error) {
-	var found []Identity
+// itemsOf are the objects of a kind that the inventory names. One that is not there has its name alone, and no UID.
+func (c *Client) itemsOf(ctx context.Context, record *instance.Instance, kind string) ([]*unstructured.Unstructured, error) {
+	var objs []*unstructured.Unstructured
 	for _, item := range record.Inventory.Items {
-		if item.Kind != "ServiceAccount" {
-			continue
-		}
-		account, err := c.get(ctx, item.Ref)
-		if err != nil {
-			return nil, err
-		}
-		if account == nil {
-			continue
-		}
-		if google := account.GetAnnotations()["iam.gke.io/gcp-service-account"]; google != "" {
-			found = append(found, Identity{ServiceAccount: item.Name, Google: google})
-		}
-	}
-	for account, secret := range map[string]string{"mlflow": p.GoogleKeySecret, "mlflow-cloudsql-proxy": p.CloudSQLKeySecret} {
-		if given(secret) {
-			found = append(found, Identity{ServiceAccount: account, Google: "the key in secret/" + secret})
-		}
-	}
-	slices.SortFunc(found, func(a, b Identity) int { return strings.Compare(a.ServiceAccount+a.Google, b.ServiceAccount+b.Google) })
-	return func(s *Status) { s.Identities = found }, nil
-}
-
-// published are the URLs of the Ingress.
-func (c *Client) published(ctx context.Context, record *instance.Instance, _ Parameters) (func(*Status), error) {
-	var urls []string
-	for _, item := range record.Inventory.Items {
-		if item.Kind != "Ingress" {
+		if item.Kind != kind {
 			continue
 		}
 		obj, err := c.get(ctx, item.Ref)
@@ -255,11 +218,45 @@ func (c *Client) published(ctx context.Context, record *instance.Instance, _ Par
 			return nil, err
 		}
 		if obj == nil {
-			continue
+			obj = &unstructured.Unstructured{}
+			obj.SetName(item.Name)
 		}
+		objs = append(objs, obj)
+	}
+	return objs, nil
+}
+
+// identities are those that the ServiceAccounts bear, whoever has annotated them, and the keys.
+func (c *Client) identities(ctx context.Context, record *instance.Instance, p Parameters, s *Status) error {
+	accounts, err := c.itemsOf(ctx, record, "ServiceAccount")
+	if err != nil {
+		return err
+	}
+	for _, account := range accounts {
+		if google := account.GetAnnotations()["iam.gke.io/gcp-service-account"]; google != "" {
+			s.Identities = append(s.Identities, Identity{ServiceAccount: account.GetName(), Google: google})
+		}
+	}
+	for account, secret := range map[string]string{"mlflow": p.GoogleKeySecret, "mlflow-cloudsql-proxy": p.CloudSQLKeySecret} {
+		if given(secret) {
+			s.Identities = append(s.Identities, Identity{ServiceAccount: account, Google: "the key in secret/" + secret})
+		}
+	}
+	slices.SortFunc(s.Identities, func(a, b Identity) int { return strings.Compare(a.ServiceAccount+a.Google, b.ServiceAccount+b.Google) })
+	return nil
+}
+
+// published are the URLs of the Ingress.
+func (c *Client) published(ctx context.Context, record *instance.Instance, _ Parameters, s *Status) error {
+	objs, err := c.itemsOf(ctx, record, "Ingress")
+	if err != nil {
+		return err
+	}
+	var urls []string
+	for _, obj := range objs {
 		var ingress networkingv1.Ingress
 		if err := cluster.Into(obj, &ingress); err != nil {
-			return nil, err
+			return err
 		}
 		scheme := "http"
 		if len(ingress.Spec.TLS) > 0 {
@@ -271,31 +268,29 @@ func (c *Client) published(ctx context.Context, record *instance.Instance, _ Par
 			}
 		}
 	}
-	return func(s *Status) { s.URLs = append(urls, s.URLs...) }, nil
+	s.URLs = append(urls, s.URLs...)
+	return nil
 }
 
 // lastBackup is by the Jobs of the CronJob, also of those that were made by hand.
-func (c *Client) lastBackup(ctx context.Context, record *instance.Instance, p Parameters) (func(*Status), error) {
-	var last time.Time
+func (c *Client) lastBackup(ctx context.Context, record *instance.Instance, p Parameters, s *Status) error {
 	if !given(p.BackupSchedule) {
-		return func(*Status) {}, nil
+		return nil
 	}
-	jobs, err := c.cluster.List(ctx, cluster.Query{
-		GroupVersionKind: schema.GroupVersionKind{Group: "batch", Version: "v1", Kind: "Job"}, Namespace: record.Namespace,
-	})
+	jobs, err := c.cluster.List(ctx, cluster.Query{GroupVersionKind: batchv1.SchemeGroupVersion.WithKind("Job"), Namespace: record.Namespace})
 	if err != nil {
-		return nil, err
+		return err
 	}
 	for _, obj := range jobs {
 		job, err := jobOfBackup(obj)
 		if err != nil {
-			return nil, err
+			return err
 		}
-		if job != nil && job.Status.Succeeded > 0 && job.Status.CompletionTime != nil && job.Status.CompletionTime.After(last) {
-			last = job.Status.CompletionTime.Time
+		if job != nil && job.Status.Succeeded > 0 && job.Status.CompletionTime != nil && job.Status.CompletionTime.After(s.Backups.LastSuccess) {
+			s.Backups.LastSuccess = job.Status.CompletionTime.Time
 		}
 	}
-	return func(s *Status) { s.Backups.LastSuccess = last }, nil
+	return nil
 }
 
 // jobOfBackup is the Job, or nil where it makes no backup.
@@ -307,7 +302,8 @@ func jobOfBackup(obj *unstructured.Unstructured) (*batchv1.Job, error) {
 	return job, cluster.Into(obj, job)
 }
 
-func (c *Client) lockStatus(ctx context.Context, record *instance.Instance, _ Parameters) (func(*Status), error) {
-	holder, err := c.cluster.Holder(ctx, record.Namespace, instance.Name)
-	return func(s *Status) { s.Lock = holder }, err
+func (c *Client) lockStatus(ctx context.Context, record *instance.Instance, _ Parameters, s *Status) error {
+	var err error
+	s.Lock, err = c.cluster.Holder(ctx, record.Namespace, instance.Name)
+	return err
 }

@@ -141,10 +141,13 @@ func awake(workload *unstructured.Unstructured) error {
 }
 
 // stopped adds to a failure that the server is stopped, and how it is started again.
-func (in *installation) stopped(err error) error {
+func (in *installation) stopped(err error) error { return withEvidence(err, in.wayBack()) }
+
+// withEvidence puts a line before a failure's evidence. One that is Refused says itself what is to be done.
+func withEvidence(err error, line string) error {
 	if f, ok := errors.AsType[*failure.Error](err); ok && f.Class != failure.Refused {
 		explained := *f
-		explained.Evidence = append([]string{in.wayBack()}, f.Evidence...)
+		explained.Evidence = append([]string{line}, f.Evidence...)
 		return &explained
 	}
 	return err

@@ -3,7 +3,6 @@ package trackingserver
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -73,11 +72,7 @@ func TestUpgradeStopsMigratesAndStarts(t *testing.T) {
 	if record.Image != newImage || record.Replicas != 0 || record.Parameters["LIMITS"] != "memory=4Gi" || record.Parameters["MLFLOW_IMAGE"] != newImage {
 		t.Errorf("recorded are image %s, %d replicas, %v", record.Image, record.Replicas, record.Parameters)
 	}
-	w.journal = nil
-	w.install(t, Parameters{})
-	if wrote := w.wrote(); len(wrote) > 0 {
-		t.Errorf("an install afterwards wrote %v", wrote)
-	}
+	w.isSettled(t)
 }
 
 func TestUpgradeWithoutAnImageGoesToThatOfTheManifestsInTheSameRegistry(t *testing.T) {
@@ -194,36 +189,19 @@ func TestUpgradeConvergesAfterAKillAnywhere(t *testing.T) {
 		w.journal = nil
 		return w
 	}
-	whole := begin(t)
-	whole.upgrade(t, Parameters{Image: newImage})
-	for n, entry := range whole.journal[:len(whole.journal)-1] {
-		t.Run(fmt.Sprintf("after %02d %s", n+1, entry), func(t *testing.T) {
-			w := begin(t)
-			ctx, killed := context.WithCancel(t.Context())
-			defer killed()
-			w.kill, w.killed = n+1, killed
-			if _, err := w.client().Upgrade(ctx, Parameters{Image: newImage}, false, Options{}); !errors.Is(err, errKilled) && !errors.Is(err, context.Canceled) {
-				t.Fatalf("got %v, want the kill", err)
-			}
-			w.kill = 0
-			w.upgrade(t, Parameters{Image: newImage})
-			if diff := cmp.Diff(whole.left(), w.left()); diff != "" {
-				t.Error(diff)
-			}
-			record := w.record["mlflow"]
-			if record.Image != newImage || record.Replicas != 0 {
-				t.Errorf("recorded are image %s, %d replicas", record.Image, record.Replicas)
-			}
-			if replicas, err := w.Replicas(t.Context(), w.serverOf(t)); err != nil || replicas != 1 {
-				t.Errorf("the server has %d replicas", replicas)
-			}
-			w.journal = nil
-			w.install(t, Parameters{})
-			if wrote := w.wrote(); len(wrote) > 0 {
-				t.Errorf("an install afterwards wrote %v", wrote)
-			}
-		})
+	run := func(ctx context.Context, w *world) error {
+		_, err := w.client().Upgrade(ctx, Parameters{Image: newImage}, false, Options{})
+		return err
 	}
+	killedAnywhere(t, begin, run, func(t *testing.T, w, whole *world) {
+		w.upgrade(t, Parameters{Image: newImage})
+		if diff := cmp.Diff(whole.left(), w.left()); diff != "" {
+			t.Error(diff)
+		}
+		if record := w.record["mlflow"]; record.Image != newImage || record.Replicas != 0 {
+			t.Errorf("recorded are image %s, %d replicas", record.Image, record.Replicas)
+		}
+	})
 }
 
 func TestVersionsAreToldByTagAndDigest(t *testing.T) {

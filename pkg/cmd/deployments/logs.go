@@ -45,9 +45,7 @@ the pods that come.`,
 		}
 		o := deployments.LogOptions{AllContainers: all, Follow: typed.Follow, Previous: typed.Previous, Say: func(line string) { talk.Say("%s", line) }}
 		o.Since, o.Tail = typed.Begin(time.Now(), c.Flags().Changed("tail"))
-		log := ui.NewLog(streams.Out)
-		log.Bare, log.Times = typed.NoPrefix, typed.Timestamps
-		return logs(c.Context(), deployments.New(getter, talk), namespace, words[0], o, log)
+		return logs(c.Context(), deployments.New(getter, talk), namespace, words[0], o, typed.Log(streams.Out))
 	}
 	return command
 }

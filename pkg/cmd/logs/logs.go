@@ -55,9 +55,7 @@ printed, unless --since or --tail says otherwise.`,
 			return err
 		}
 		o.Since, o.Tail = typed.Begin(time.Now(), c.Flags().Changed("tail"))
-		log := ui.NewLog(streams.Out)
-		log.Bare, log.Times = typed.NoPrefix, typed.Timestamps
-		return run(c.Context(), trackingserver.New(getter, manifests.FS, talk), o, log)
+		return run(c.Context(), trackingserver.New(getter, manifests.FS, talk), o, typed.Log(streams.Out))
 	}
 	return command
 }

@@ -13,6 +13,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
+	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/failure"
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/cluster"
 )
 
@@ -77,6 +78,15 @@ func Read(ctx context.Context, c Cluster, pods cluster.Query, o Options, show fu
 		}
 	}
 	return len(open), merge(open, o.Since, show)
+}
+
+// NoLog is failure.Diagnosed, for where Read found no log. message and hint say why, unless runs before the last restarts were wanted:
+// then there was no restart.
+func (o Options) NoLog(object, message, hint string) error {
+	if o.Previous {
+		message, hint = "no container has been started again: there is no log of a run before this one", "leave out --previous"
+	}
+	return &failure.Error{Class: failure.Diagnosed, Reason: "NoLog", Object: object, Message: message, Hint: hint}
 }
 
 // merge prints the lines of all readers in the order of time.

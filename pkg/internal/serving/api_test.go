@@ -103,7 +103,7 @@ func controller(t *testing.T, k *cluster.Client, namespace string) {
 	ctx, cancel := context.WithCancel(t.Context())
 	var running sync.WaitGroup
 	running.Go(func() {
-		services := cluster.Query{GroupVersionKind: serviceRef("", "").GroupVersionKind, Namespace: namespace}
+		services := cluster.Query{GroupVersionKind: ServiceRef("", "").GroupVersionKind, Namespace: namespace}
 		err := k.Observe(ctx, []cluster.Query{services}, func(objs []*unstructured.Unstructured) (bool, error) {
 			for _, service := range objs {
 				if err := reconcile(ctx, k, service); err != nil {
@@ -168,7 +168,7 @@ func TestServiceOnARealAPIServer(t *testing.T) {
 	must(version("1"), Created, "iris-1")
 	must(version("1"), Unchanged, "iris-1")
 
-	live, err := k.Get(t.Context(), serviceRef(namespace, "iris"))
+	live, err := k.Get(t.Context(), ServiceRef(namespace, "iris"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -178,7 +178,7 @@ func TestServiceOnARealAPIServer(t *testing.T) {
 	}
 	must(version("1"), Configured, "iris-1")
 	must(version("2"), Configured, "iris-2")
-	live, err = k.Get(t.Context(), serviceRef(namespace, "iris"))
+	live, err = k.Get(t.Context(), ServiceRef(namespace, "iris"))
 	if err != nil {
 		t.Fatal(err)
 	}

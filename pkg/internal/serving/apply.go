@@ -10,7 +10,6 @@ import (
 	"github.com/fluxcd/cli-utils/pkg/kstatus/status"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/labels"
 	"knative.dev/serving/pkg/apis/serving"
 	knative "knative.dev/serving/pkg/apis/serving/v1"
 
@@ -54,7 +53,7 @@ func (c *Client) Check(ctx context.Context, s Spec) error {
 
 // Present is failure.Diagnosed where the cluster has no Knative Serving.
 func (c *Client) Present(ctx context.Context) error {
-	served, err := c.cluster.HasKind(ctx, serviceRef("", "").GroupVersionKind)
+	served, err := c.cluster.HasKind(ctx, ServiceRef("", "").GroupVersionKind)
 	if err != nil {
 		return err
 	}
@@ -103,7 +102,7 @@ func (c *Client) writeOnce(ctx context.Context, s Spec, dryRun bool) (written *u
 	if err != nil {
 		return nil, "", err
 	}
-	live, err := c.cluster.Get(ctx, serviceRef(s.Namespace, s.Name))
+	live, err := c.cluster.Get(ctx, ServiceRef(s.Namespace, s.Name))
 	if apierrors.IsNotFound(err) {
 		if err := unstructured.SetNestedField(want.Object, "1", "spec", "template", "metadata", "annotations", generationKey); err != nil {
 			return nil, "", err
@@ -213,10 +212,8 @@ func uncreated(live *unstructured.Unstructured) (reason string, denied bool) {
 }
 
 func revisionsOf(service *unstructured.Unstructured) cluster.Query {
-	return cluster.Query{
-		GroupVersionKind: revisionRef("", "").GroupVersionKind, Namespace: service.GetNamespace(),
-		Selector: labels.SelectorFromSet(labels.Set{serving.ServiceLabelKey: service.GetName()}),
-	}
+	// Knative gives a revision and its pods the same label.
+	return cluster.Query{GroupVersionKind: revisionRef("", "").GroupVersionKind, Namespace: service.GetNamespace(), Selector: PodsOf(service.GetName())}
 }
 
 // mark is what a template and the revision made of it have in common, and no other revision has.

@@ -103,7 +103,7 @@ func TestSameContentIsUnchanged(t *testing.T) {
 		"with a tagged revision": func(w *world, _ *Spec) {
 			w.edit(func(s *knative.Service) { s.Spec.Traffic = append(s.Spec.Traffic, tagged("iris-00001", "first")) })
 		},
-		"with somebody's own env": func(w *world, _ *Spec) { w.objects[serviceRef("models", "iris")] = withEnv(w, "MINE", "1") },
+		"with somebody's own env": func(w *world, _ *Spec) { w.objects[ServiceRef("models", "iris")] = withEnv(w, "MINE", "1") },
 	} {
 		t.Run(name, func(t *testing.T) {
 			w, s := newWorld(t), iris("1")
@@ -326,7 +326,7 @@ func TestDeleteNeedsOne(t *testing.T) {
 	if err := New(w).Delete(t.Context(), "models", "iris"); err != nil {
 		t.Fatal(err)
 	}
-	if _, there := w.objects[serviceRef("models", "iris")]; there {
+	if _, there := w.objects[ServiceRef("models", "iris")]; there {
 		t.Error("it is still there")
 	}
 }

@@ -94,11 +94,11 @@ func TestListShowsThePeersToo(t *testing.T) {
 	s := iris("3")
 	s.Name = "tulip"
 	apply(t, w, s)
-	foreign := w.objects[serviceRef("models", "iris")].DeepCopy()
+	foreign := w.objects[ServiceRef("models", "iris")].DeepCopy()
 	foreign.SetName("other")
 	foreign.SetLabels(nil)
 	w.put(foreign)
-	broken := w.objects[serviceRef("models", "tulip")].DeepCopy()
+	broken := w.objects[ServiceRef("models", "tulip")].DeepCopy()
 	broken.SetName("broken")
 	broken.Object["status"] = "none"
 	w.objects[cluster.RefOf(broken)] = broken

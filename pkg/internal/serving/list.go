@@ -42,7 +42,7 @@ func (c *Client) List(ctx context.Context, namespace string, f func(Deployment) 
 	if err != nil {
 		return err
 	}
-	q := cluster.Query{GroupVersionKind: serviceRef("", "").GroupVersionKind, Namespace: namespace, Selector: labels.NewSelector().Add(*made)}
+	q := cluster.Query{GroupVersionKind: ServiceRef("", "").GroupVersionKind, Namespace: namespace, Selector: labels.NewSelector().Add(*made)}
 	return c.cluster.ListPages(ctx, q, func(live *unstructured.Unstructured) error { return f(row(live)) })
 }
 
@@ -64,7 +64,7 @@ func (c *Client) get(ctx context.Context, namespace, name string) (*unstructured
 	if err := c.Present(ctx); err != nil {
 		return nil, err
 	}
-	ref := serviceRef(namespace, name)
+	ref := ServiceRef(namespace, name)
 	live, err := c.cluster.Get(ctx, ref)
 	if apierrors.IsNotFound(err) {
 		return nil, &failure.Error{

@@ -61,7 +61,8 @@ type Client struct{ cluster Cluster }
 // New returns a Client of c.
 func New(c Cluster) *Client { return &Client{cluster: c} }
 
-func serviceRef(namespace, name string) cluster.Ref {
+// ServiceRef names a Service.
+func ServiceRef(namespace, name string) cluster.Ref {
 	return cluster.Ref{GroupVersionKind: knative.SchemeGroupVersion.WithKind("Service"), Namespace: namespace, Name: name}
 }
 

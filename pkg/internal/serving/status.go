@@ -15,8 +15,6 @@ import (
 	"knative.dev/pkg/apis"
 	"knative.dev/serving/pkg/apis/serving"
 	knative "knative.dev/serving/pkg/apis/serving/v1"
-
-	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/cluster"
 )
 
 // Knative takes back some of what it says: a container that has crashed once may come up, a node may be added, a route may be
@@ -112,9 +110,6 @@ func ServiceStatus(u *unstructured.Unstructured) (*status.Result, error) {
 		return inProgress(sentence(ready, "the Service is being started")), nil
 	}
 }
-
-// ServiceRef names a Service, for those who wait for it.
-func ServiceRef(namespace, name string) cluster.Ref { return serviceRef(namespace, name) }
 
 // young tells whether Knative has said so for less than window.
 func young(c *apis.Condition, window time.Duration) bool {

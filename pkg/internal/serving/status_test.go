@@ -19,6 +19,15 @@ func since(d time.Duration) apis.VolatileTime {
 	return apis.VolatileTime{Inner: metav1.NewTime(time.Now().Add(-d))}
 }
 
+// ready are the conditions of an object whose condition Ready is c, or that has none.
+func ready(c *apis.Condition) duckv1.Conditions {
+	if c == nil {
+		return nil
+	}
+	c.Type = apis.ConditionReady
+	return duckv1.Conditions{*c}
+}
+
 func TestRevisionStatus(t *testing.T) {
 	for name, c := range map[string]struct {
 		observed  int64
@@ -40,10 +49,7 @@ func TestRevisionStatus(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			revision := &knative.Revision{ObjectMeta: metav1.ObjectMeta{Name: "iris-00001", Generation: 1}}
 			revision.Status.ObservedGeneration = c.observed
-			if c.condition != nil {
-				c.condition.Type = apis.ConditionReady
-				revision.Status.Conditions = duckv1.Conditions{*c.condition}
-			}
+			revision.Status.Conditions = ready(c.condition)
 			expect(t, newWorld(t).encode(revision).Object, RevisionStatus, c.want, c.message, c.reason)
 		})
 	}
@@ -66,10 +72,7 @@ func TestServiceStatus(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			service := &knative.Service{ObjectMeta: metav1.ObjectMeta{Name: "iris", Generation: 1}}
 			service.Status.ObservedGeneration = c.observed
-			if c.condition != nil {
-				c.condition.Type = apis.ConditionReady
-				service.Status.Conditions = duckv1.Conditions{*c.condition}
-			}
+			service.Status.Conditions = ready(c.condition)
 			expect(t, newWorld(t).encode(service).Object, ServiceStatus, c.want, c.message, c.reason)
 		})
 	}

@@ -54,7 +54,7 @@ func Rights(namespace string) []cluster.Access {
 		kind  schema.GroupVersionKind
 		verbs []string
 	}{
-		{serviceRef("", "").GroupVersionKind, []string{"get", "list", "watch", "create", "update", "delete"}},
+		{ServiceRef("", "").GroupVersionKind, []string{"get", "list", "watch", "create", "update", "delete"}},
 		{revisionRef("", "").GroupVersionKind, []string{"get", "list", "watch"}},
 		{schema.GroupVersionKind{Version: "v1", Kind: "Pod"}, []string{"get", "list", "watch"}},
 	} {

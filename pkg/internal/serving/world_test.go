@@ -215,7 +215,7 @@ func (w *world) Observe(ctx context.Context, qs []cluster.Query, f func([]*unstr
 
 func (w *world) service() *knative.Service {
 	w.t.Helper()
-	obj, ok := w.objects[serviceRef("models", "iris")]
+	obj, ok := w.objects[ServiceRef("models", "iris")]
 	if !ok {
 		w.t.Fatal("there is no Service iris")
 	}

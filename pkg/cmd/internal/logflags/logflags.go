@@ -3,10 +3,12 @@ package logflags
 
 import (
 	"errors"
+	"io"
 	"time"
 
 	"github.com/spf13/pflag"
 
+	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/cmd/internal/ui"
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/failure"
 )
 
@@ -56,6 +58,13 @@ func (f *Flags) Begin(now time.Time, typed bool) (since time.Time, tail int64) {
 		return since, 0
 	}
 	return since, max(f.Tail, 0)
+}
+
+// Log prints to w as the flags say.
+func (f *Flags) Log(w io.Writer) *ui.Log {
+	log := ui.NewLog(w)
+	log.Bare, log.Times = f.NoPrefix, f.Timestamps
+	return log
 }
 
 func invalid(flag, message, hint string) error {
