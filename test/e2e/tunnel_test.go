@@ -74,9 +74,9 @@ func (n *installed) serve(t *testing.T) {
 	n.kubectl(t, "rollout", "status", "deployment", "mlflow", "--timeout=3m")
 }
 
-// client makes a connection for each request.
+// client makes a connection for each request, which takes a minute at most.
 func client() *http.Client {
-	return &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 5 * time.Minute}
+	return &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: time.Minute}
 }
 
 // counting is the endless count of 0 to 255 that the server sends.
@@ -111,6 +111,19 @@ func get(url string, n int64) (string, error) {
 		return "", fmt.Errorf("%d bytes of %d: %w", got, n, err)
 	}
 	return hex.EncodeToString(digest.Sum(nil)), nil
+}
+
+// drain reads n bytes and makes nothing of them: hashing takes as long as the way does.
+func drain(url string, n int64) error {
+	response, err := client().Get(fmt.Sprintf("%s/bytes/%d", url, n)) //nolint:noctx // it has a timeout
+	if err != nil {
+		return err
+	}
+	got, err := io.Copy(io.Discard, response.Body)
+	if got != n {
+		err = cmp.Or(err, fmt.Errorf("%d bytes of %d", got, n))
+	}
+	return cmp.Or(err, response.Body.Close())
 }
 
 func (tun *tunnel) bytes(t *testing.T) {
@@ -221,8 +234,8 @@ func (tun *tunnel) holds(t *testing.T) holding {
 	return holding{}
 }
 
-// refusedUpload is closed by the server after a few bytes of 500 MB. The client has its answer, and other connections do not notice.
-// With kubectl port-forward they do.
+// refusedUpload is closed by the server after a few bytes of 500 MB. The client has its answer, or a broken connection as it would
+// without a tunnel, and other connections do not notice. With kubectl port-forward they do.
 func (tun *tunnel) refusedUpload(t *testing.T) {
 	try := func(url string) (upload, other error) {
 		done := make(chan error, 1)
@@ -234,8 +247,11 @@ func (tun *tunnel) refusedUpload(t *testing.T) {
 		return upload, <-done
 	}
 	timed(t, "a refused upload beside a download", func() {
-		if upload, other := try(tun.url); upload != nil || other != nil {
-			t.Errorf("upload: %v; the other connection: %v", upload, other)
+		upload, other := try(tun.url)
+		_, next := get(tun.url, 1)
+		t.Logf("upload: %v", upload)
+		if other != nil || next != nil {
+			t.Errorf("the other connection: %v; the next one: %v", other, next)
 		}
 	})
 	if !peers {
@@ -243,8 +259,10 @@ func (tun *tunnel) refusedUpload(t *testing.T) {
 	}
 	url := tun.portForward(t)
 	upload, other := try(url)
+	began := time.Now()
 	_, next := get(url, 1)
-	t.Logf("the same through kubectl port-forward: upload: %v; the other connection: %v; the next one: %v", upload, other, next)
+	t.Logf("the same through kubectl port-forward: upload: %v; the other connection: %v; the next one, after %.0f s: %v",
+		upload, other, time.Since(began).Seconds(), next)
 }
 
 // throughput is compared with kubectl's, in turns.
@@ -252,13 +270,13 @@ func (tun *tunnel) throughput(t *testing.T) {
 	if !peers {
 		t.Skip("only in make test-long: it compares with kubectl")
 	}
-	const size, rounds = gibi / 4, 7
+	const size, rounds = gibi / 4, 11
 	theirs := tun.portForward(t)
 	took := map[string][]float64{}
 	for range rounds {
 		for _, url := range []string{theirs, tun.url} {
 			began := time.Now()
-			if _, err := get(url, size); err != nil {
+			if err := drain(url, size); err != nil {
 				t.Fatal(err)
 			}
 			took[url] = append(took[url], time.Since(began).Seconds())
@@ -268,7 +286,8 @@ func (tun *tunnel) throughput(t *testing.T) {
 	ratio := median(theirs) / median(tun.url)
 	t.Logf("%d MiB down, median of %d: kubectl %.2f s, kubectl mlflow %.2f s: %.2f times its throughput (kubectl %.2f, ours %.2f)",
 		size>>20, rounds, median(theirs), median(tun.url), ratio, took[theirs], took[tun.url])
-	if ratio < 1 {
+	const noise = 0.1 // both are as fast as the API server and the kubelet between, and those have little time on two cores
+	if ratio < 1-noise {
 		t.Errorf("%.2f times kubectl's throughput", ratio)
 	}
 }
