@@ -40,6 +40,7 @@ export PATH="$bin:$LAB_BIN:$PATH"
 unset MLFLOW_TRACKING_URI
 
 say "Install MLflow"
+phase "kubectl mlflow check --pre" run kubectl mlflow check --pre
 phase "kubectl mlflow install" run kubectl mlflow install
 phase "kubectl mlflow wait" run kubectl mlflow wait
 

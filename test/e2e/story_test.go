@@ -20,6 +20,7 @@ func TestStory(t *testing.T) {
 	}{
 		{"demo", demo},
 		{"the guide's own commands work on the result", guide},
+		{"the cluster is found fit for it", fit},
 		{"install again changes nothing", installAgain},
 		{"deploy again changes nothing", deployAgain},
 		{"what is deployed can be waited for, and its log read", look},
@@ -54,6 +55,20 @@ func guide(t *testing.T, l *lab) {
 		t.Error("kubectl logs -l app=mlflow is empty")
 	}
 	l.mlflow(t, "wait")
+}
+
+func fit(t *testing.T, l *lab) {
+	r := l.mlflow(t, "check", "--pre", "--image-repository", l.Registry+"/models/iris")
+	for line := range strings.Lines(r.stdout) {
+		if name, state, _ := strings.Cut(strings.TrimSpace(line), " "); state != "ok" && name != "network-policies" {
+			t.Errorf("%s %s", name, state)
+		}
+	}
+	for _, text := range []string{"kubernetes: v1.", "knative: v1.", "architectures: ", "image-repository: " + l.Registry} {
+		if !strings.Contains(r.stderr, text) {
+			t.Errorf("it does not say %q:\n%s", text, r.stderr)
+		}
+	}
 }
 
 func installAgain(t *testing.T, l *lab) {
