@@ -98,6 +98,7 @@ func deployment(t *testing.T, name string, ready int32, edit ...func(*appsv1.Dep
 	d.Annotations = map[string]string{revision: "2"}
 	d.Spec.Replicas = new(int32(1))
 	d.Spec.Selector = &metav1.LabelSelector{MatchLabels: map[string]string{"app": name}}
+	d.Spec.Template.Labels = map[string]string{"app": name}
 	d.Status = appsv1.DeploymentStatus{ObservedGeneration: 1, Replicas: 1, UpdatedReplicas: 1, ReadyReplicas: ready, AvailableReplicas: ready}
 	if ready == 1 {
 		d.Status.Conditions = []appsv1.DeploymentCondition{

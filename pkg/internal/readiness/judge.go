@@ -73,12 +73,17 @@ func (w *waiter) judge(s *scene, now time.Time) (verdict, error) {
 		if result.Status == status.CurrentStatus || s.waitsForConsumer(obj) {
 			continue
 		}
-		pods, err := s.pods(target, obj)
-		if err != nil {
-			return v, err
-		}
 		t := trouble{target: target, blamed: target.Object, message: oneLine(orElse(result.Message, "not ready yet")), events: s.events[obj.GetUID()]}
 		if t.behind, err = s.podsBehind(target); err != nil {
+			return v, err
+		}
+		if s.behind(obj) {
+			t.message = "its controller has not begun with the newest spec yet"
+			v.pending = append(v.pending, t)
+			continue
+		}
+		pods, err := s.pods(target, obj)
+		if err != nil {
 			return v, err
 		}
 		if result.Status == status.FailedStatus {
@@ -86,10 +91,7 @@ func (w *waiter) judge(s *scene, now time.Time) (verdict, error) {
 			v.fatal = &t
 			return v, nil
 		}
-		left := never
-		if !behind(obj) {
-			left = w.look(s, &t, obj, pods, there, now)
-		}
+		left := w.look(s, &t, obj, pods, there, now)
 		if left <= 0 {
 			v.fatal = &t
 			return v, nil
@@ -107,10 +109,15 @@ func (w *waiter) judge(s *scene, now time.Time) (verdict, error) {
 	return v, nil
 }
 
-// behind tells that a controller has not seen the newest spec: the pods there are may be those of the spec before.
-func behind(obj *unstructured.Unstructured) bool {
+// behind tells that a controller has not acted on the newest spec: the status and the pods there are may be those of the spec
+// before. A Deployment whose strategy is Recreate has its generation observed while it still stops the pods of that spec.
+func (s *scene) behind(obj *unstructured.Unstructured) bool {
 	observed, found, err := unstructured.NestedInt64(obj.Object, "status", "observedGeneration")
-	return err == nil && found && observed < obj.GetGeneration()
+	if err == nil && found && observed < obj.GetGeneration() {
+		return true
+	}
+	newest, seen := s.newest(obj)
+	return seen && (newest == nil || newest.GetAnnotations()[revision] != obj.GetAnnotations()[revision])
 }
 
 func statusOf(t Target, obj *unstructured.Unstructured) (*status.Result, error) {
@@ -199,7 +206,11 @@ func (w *waiter) lookAtCreation(s *scene, t *trouble, obj *unstructured.Unstruct
 			return never
 		}
 	}
-	message, ok := creationCondition(obj)
+	creator := obj
+	if newest, _ := s.newest(obj); newest != nil { // the Deployment's condition may still be about an older one
+		creator = newest
+	}
+	message, ok := creationCondition(creator)
 	if !ok {
 		message, ok = w.creationEvent(s, s.creators(t.target, obj))
 	}

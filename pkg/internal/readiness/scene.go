@@ -3,9 +3,12 @@ package readiness
 import (
 	"cmp"
 	"fmt"
+	"maps"
+	"reflect"
 	"slices"
 	"time"
 
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -158,14 +161,52 @@ func (s *scene) pod(pod *corev1.Pod) Pod {
 	return p
 }
 
+// outdated tells a pod of one of a Deployment's older ReplicaSets.
 func (s *scene) outdated(pod, obj *unstructured.Unstructured) bool {
 	owner := metav1.GetControllerOfNoCopy(pod)
-	if owner == nil || owner.Kind != "ReplicaSet" {
+	if owner == nil || owner.Kind != "ReplicaSet" || obj.GroupVersionKind() != deploymentKind() {
 		return false
 	}
 	set := s.objects[cluster.Ref{GroupVersionKind: replicaSetKind(), Namespace: pod.GetNamespace(), Name: owner.Name}]
-	want := obj.GetAnnotations()[revision]
-	return set != nil && want != "" && set.GetAnnotations()[revision] != want
+	return set != nil && !runsSpecOf(obj, set)
+}
+
+// newest is the ReplicaSet that runs a Deployment's spec, or nil; seen tells that there is one at all.
+func (s *scene) newest(obj *unstructured.Unstructured) (newest *unstructured.Unstructured, seen bool) {
+	if obj.GroupVersionKind() != deploymentKind() {
+		return nil, false
+	}
+	for r, o := range s.objects {
+		if r.GroupVersionKind != replicaSetKind() || r.Namespace != obj.GetNamespace() || !metav1.IsControlledBy(o, obj) {
+			continue
+		}
+		seen = true
+		if runsSpecOf(obj, o) {
+			newest = o
+		}
+	}
+	return newest, seen
+}
+
+// runsSpecOf tells that a ReplicaSet's pods are those of the Deployment's spec, as the Deployment's controller tells it.
+func runsSpecOf(deployment, set *unstructured.Unstructured) bool {
+	return reflect.DeepEqual(template(deployment), template(set))
+}
+
+// template is an object's pod template without the label that a Deployment's controller adds.
+func template(obj *unstructured.Unstructured) map[string]any {
+	spec, _ := obj.Object["spec"].(map[string]any)
+	pods, _ := spec["template"].(map[string]any)
+	pods = maps.Clone(pods)
+	meta, _ := pods["metadata"].(map[string]any)
+	labels, _ := meta["labels"].(map[string]any)
+	if _, ok := labels[appsv1.DefaultDeploymentUniqueLabelKey]; ok {
+		meta, labels = maps.Clone(meta), maps.Clone(labels)
+		delete(labels, appsv1.DefaultDeploymentUniqueLabelKey)
+		meta["labels"] = labels
+		pods["metadata"] = meta
+	}
+	return pods
 }
 
 // selectorOf is nil where the target has no pods.

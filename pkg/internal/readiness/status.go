@@ -15,6 +15,9 @@ import (
 
 func podKind() schema.GroupVersionKind   { return corev1.SchemeGroupVersion.WithKind("Pod") }
 func eventKind() schema.GroupVersionKind { return corev1.SchemeGroupVersion.WithKind("Event") }
+func deploymentKind() schema.GroupVersionKind {
+	return appsv1.SchemeGroupVersion.WithKind("Deployment")
+}
 func replicaSetKind() schema.GroupVersionKind {
 	return appsv1.SchemeGroupVersion.WithKind("ReplicaSet")
 }

@@ -81,7 +81,7 @@ func TestWaitReturnsWhenAllIsCurrent(t *testing.T) {
 				show(time.Second, deployment(t, "mlflow", 1, func(d *appsv1.Deployment) { d.Status = appsv1.DeploymentStatus{} })),
 				show(2*time.Second, deployment(t, "mlflow", 1)),
 			},
-			2 * time.Second, "deployment.apps/mlflow: Deployment generation is 2, but latest observed generation is 1|deployment.apps/mlflow: its controller has not seen it yet",
+			2 * time.Second, "deployment.apps/mlflow: its controller has not begun with the newest spec yet|deployment.apps/mlflow: its controller has not seen it yet",
 		},
 		{
 			"a slow rollout goes on", []Target{mlflow},
@@ -117,7 +117,7 @@ func TestWaitReturnsWhenAllIsCurrent(t *testing.T) {
 		{
 			"pods of an older ReplicaSet, and pods on their way out, are not looked at", []Target{mlflow},
 			[]moment{
-				show(0, deployment(t, "mlflow", 0), replicaSet(t, "mlflow-old", "1"),
+				show(0, deployment(t, "mlflow", 0), replicaSet(t, "mlflow-old", "1", "a:1"), replicaSet(t, "mlflow-new", "2", ""),
 					pod(t, "mlflow", crashing(), ownedBy("mlflow-old")),
 					pod(t, "mlflow", crashing(), func(p *corev1.Pod) { p.Name, p.UID, p.DeletionTimestamp = "leaving", "x", new(metav1.Now()) })),
 				show(time.Second, deployment(t, "mlflow", 1)),
@@ -130,7 +130,24 @@ func TestWaitReturnsWhenAllIsCurrent(t *testing.T) {
 				show(0, deployment(t, "mlflow", 0, func(d *appsv1.Deployment) { d.Generation = 2 }), pod(t, "mlflow", crashing())),
 				show(time.Second, deployment(t, "mlflow", 1)),
 			},
-			time.Second, "deployment.apps/mlflow: Deployment generation is 2, but latest observed generation is 1",
+			time.Second, "deployment.apps/mlflow: its controller has not begun with the newest spec yet",
+		},
+		{
+			"a Deployment that first stops the pods of the spec before says nothing of its own yet", []Target{mlflow},
+			[]moment{
+				show(0, deployment(t, "mlflow", 0, stuck), replicaSet(t, "mlflow-old", "2", "a:1"), pod(t, "mlflow", crashing(), ownedBy("mlflow-old"))),
+				show(time.Second, deployment(t, "mlflow", 0, stuck), replicaSet(t, "mlflow-old", "2", "a:1"), replicaSet(t, "mlflow-new", "3", "")),
+				show(2*time.Second, deployment(t, "mlflow", 1)),
+			},
+			2 * time.Second, "deployment.apps/mlflow: its controller has not begun with the newest spec yet",
+		},
+		{
+			"what an older ReplicaSet could not create is not what the new one cannot", []Target{mlflow},
+			[]moment{
+				show(0, deployment(t, "mlflow", 0, refused), replicaSet(t, "mlflow-old", "1", "a:1"), replicaSet(t, "mlflow-new", "2", "")),
+				show(time.Minute, deployment(t, "mlflow", 1)),
+			},
+			time.Minute, "deployment.apps/mlflow: Available: 0/1",
 		},
 		{
 			"a FailedCreate from before the wait is over", []Target{postgresSet()},
@@ -155,6 +172,15 @@ func TestWaitReturnsWhenAllIsCurrent(t *testing.T) {
 	}
 }
 
+// stuck is a Deployment that was given up before, and refused one that could not create its pods.
+func stuck(d *appsv1.Deployment) {
+	d.Status.Conditions = []appsv1.DeploymentCondition{{Type: appsv1.DeploymentProgressing, Status: corev1.ConditionFalse, Reason: "ProgressDeadlineExceeded", Message: "timed out"}}
+}
+
+func refused(d *appsv1.Deployment) {
+	d.Status.Conditions = []appsv1.DeploymentCondition{{Type: appsv1.DeploymentReplicaFailure, Status: corev1.ConditionTrue, Reason: "FailedCreate", Message: "exceeded quota: q"}}
+}
+
 func postgresSet() Target { return target("apps", "StatefulSet", "postgres") }
 
 func crashing() func(*corev1.Pod) {
@@ -167,10 +193,19 @@ func ownedBy(set string) func(*corev1.Pod) {
 	}
 }
 
-func replicaSet(t *testing.T, name, rev string) *unstructured.Unstructured {
+// replicaSet is one of the Deployment mlflow's; that whose image is "" runs its spec.
+func replicaSet(t *testing.T, name, rev, image string, edit ...func(*appsv1.ReplicaSet)) *unstructured.Unstructured {
 	t.Helper()
 	s := &appsv1.ReplicaSet{ObjectMeta: meta(name)}
 	s.Annotations = map[string]string{revision: rev}
+	s.OwnerReferences = []metav1.OwnerReference{{APIVersion: "apps/v1", Kind: "Deployment", Name: "mlflow", UID: meta("mlflow").UID, Controller: new(true)}}
+	s.Spec.Template.Labels = map[string]string{"app": "mlflow", appsv1.DefaultDeploymentUniqueLabelKey: name}
+	if image != "" {
+		s.Spec.Template.Spec.Containers = []corev1.Container{{Name: "main", Image: image}}
+	}
+	for _, e := range edit {
+		e(s)
+	}
 	return untyped(t, replicaSetKind(), s)
 }
 
