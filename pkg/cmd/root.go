@@ -46,7 +46,7 @@ func Main(ctx context.Context, build string, args []string, streams genericioopt
 	// client-go logs what it also returns as an error. Said once is enough.
 	klog.SetLogger(logr.Discard())
 
-	config := genericclioptions.NewConfigFlags(true)
+	config := genericclioptions.NewConfigFlags(false)
 	talk := ui.NewProgress(streams.ErrOut)
 	root := newCommand(config, build, streams, talk)
 	root.SetArgs(args)
@@ -57,7 +57,7 @@ func Main(ctx context.Context, build string, args []string, streams genericioopt
 
 // NewCommand is the tree of all commands, for those who print its documentation.
 func NewCommand(streams genericiooptions.IOStreams) *cobra.Command {
-	return newCommand(genericclioptions.NewConfigFlags(true), "", streams, ui.NewProgress(streams.ErrOut))
+	return newCommand(genericclioptions.NewConfigFlags(false), "", streams, ui.NewProgress(streams.ErrOut))
 }
 
 func newCommand(config *genericclioptions.ConfigFlags, build string, streams genericiooptions.IOStreams, talk *ui.Progress) *cobra.Command {

@@ -424,7 +424,11 @@ func (tun *tunnel) rotated(t *testing.T) {
 	if err := as.ask(); err != nil {
 		t.Error(err)
 	}
-	t.Logf("the first token was refused after %.1f s, and the tunnel went on with the second in %.1f s", asked.Sub(began).Seconds(), time.Since(asked).Seconds())
+	took := time.Since(asked)
+	t.Logf("the first token was refused after %.1f s, and the tunnel went on with the second in %.1f s, in which a pod became ready", asked.Sub(began).Seconds(), took.Seconds())
+	if took > 30*time.Second {
+		t.Error("the token's file was not read anew")
+	}
 }
 
 // quietly runs kubectl for what belongs into no log.

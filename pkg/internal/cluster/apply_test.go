@@ -249,10 +249,6 @@ func TestRefusalsAreExplained(t *testing.T) {
 			"unknown field, as 400", refuse(400, metav1.StatusReasonBadRequest, `strict decoding error: unknown field "spec.repicas"`, nil),
 			failure.Invalid, "ObjectInvalid", `unknown field "spec.repicas"`,
 		},
-		{
-			"credentials", refuse(401, metav1.StatusReasonUnauthorized, "Unauthorized", nil),
-			failure.Forbidden, "Unauthorized", "credentials",
-		},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			a, c := newAPI(t, map[string]http.HandlerFunc{"PATCH " + configMaps + "/c": tc.reply})

@@ -36,6 +36,7 @@ type Client struct {
 // connection is made once and shared by all calls.
 type connection struct {
 	config  *rest.Config
+	context string // of the kubeconfig; "" in a pod
 	dynamic dynamic.Interface
 	raw     rest.Interface // for paths that hold no objects: discovery and logs
 	reached atomic.Bool    // the server has answered at least once
@@ -82,12 +83,50 @@ func (c *Client) HasKind(ctx context.Context, gvk schema.GroupVersionKind) (bool
 	return err == nil, err
 }
 
+// Renew reads the kubeconfig anew, for those who need a protocol of their own and were not let in; all others are served by itself.
+func (c *Client) Renew() {
+	c.mu.Lock()
+	old := c.conn
+	c.mu.Unlock()
+	if old != nil {
+		c.renewed(old)
+	}
+}
+
 func (c *Client) connect() (*connection, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.conn != nil {
 		return c.conn, nil
 	}
+	conn, err := c.read()
+	if err != nil {
+		return nil, err
+	}
+	c.conn = conn
+	return conn, nil
+}
+
+// renewed is what the kubeconfig says now that the server no longer takes old's credentials: a new login writes them there, and a
+// token's file is looked at by client-go once a minute. Another context, another server or a kubeconfig that cannot be read just now
+// changes nothing: what has begun on one cluster does not go on on another.
+func (c *Client) renewed(old *connection) *connection {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.conn != old {
+		return c.conn
+	}
+	fresh, err := c.read()
+	if err != nil || fresh.config.Host != old.config.Host || fresh.context != old.context {
+		return old
+	}
+	fresh.reached.Store(old.reached.Load())
+	c.conn = fresh
+	return fresh
+}
+
+// read makes a connection of what the kubeconfig says now.
+func (c *Client) read() (*connection, error) {
 	config, err := c.getter.ToRESTConfig()
 	if err != nil {
 		return nil, c.explainConfig(err)
@@ -107,7 +146,11 @@ func (c *Client) connect() (*connection, error) {
 	if err != nil {
 		return nil, c.explainConfig(err)
 	}
-	c.conn = conn
+	kubeconfig, err := c.getter.ToRawKubeConfigLoader().RawConfig()
+	if err != nil {
+		return nil, c.explainConfig(err)
+	}
+	conn.context = kubeconfig.CurrentContext
 	return conn, nil
 }
 

@@ -18,6 +18,8 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
 
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/failure"
 )
@@ -193,5 +195,99 @@ func TestRefsAreWrittenAsKubectlDoes(t *testing.T) {
 	}
 	if want := []string{"pod/mlflow-0", "deployment.apps/mlflow", "node"}; !slices.Equal(got, want) {
 		t.Errorf("got %v, want %v", got, want)
+	}
+}
+
+// rereading reads the kubeconfig each time, as kubectl's flags do.
+type rereading struct{ path string }
+
+func (r rereading) ToRESTConfig() (*rest.Config, error) {
+	return loadKubeconfig(r.path, "").ToRESTConfig()
+}
+func (r rereading) ToRawKubeConfigLoader() clientcmd.ClientConfig {
+	return loadKubeconfig(r.path, "").ToRawKubeConfigLoader()
+}
+
+// Who is no longer let in takes what the kubeconfig, or the token's file, says by then; another cluster's is not taken.
+func TestRenewedCredentialsAreTaken(t *testing.T) {
+	const path = "/api/v1/namespaces/team/configmaps/settings"
+	accepted := "first"
+	a, _ := newAPI(t, map[string]http.HandlerFunc{"GET " + path: func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Authorization") != "Bearer "+accepted {
+			refuse(http.StatusUnauthorized, metav1.StatusReasonUnauthorized, "Unauthorized", nil)(w, r)
+			return
+		}
+		reply(w, http.StatusOK, configMap("settings", nil).Object)
+	}})
+	other, _ := newAPI(t, map[string]http.HandlerFunc{"GET " + path: func(http.ResponseWriter, *http.Request) { t.Error("the other cluster was asked") }})
+	overTLS := func(handler http.Handler) string { // without it client-go shows no credentials
+		server := httptest.NewTLSServer(handler)
+		t.Cleanup(server.Close)
+		return server.URL
+	}
+	url, otherURL := overTLS(a), overTLS(other)
+	ref := configMapRef("settings")
+	file := filepath.Join(t.TempDir(), "token")
+	write := func(path, text string) {
+		t.Helper()
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	rewrite := func(kubeconfig, from, to string) {
+		t.Helper()
+		text, err := os.ReadFile(kubeconfig)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !strings.Contains(string(text), from) {
+			t.Fatalf("the kubeconfig has no %q", from)
+		}
+		write(kubeconfig, strings.ReplaceAll(string(text), from, to))
+	}
+	for _, tc := range []struct {
+		name   string
+		user   string // at first
+		change func(kubeconfig string)
+		taken  bool
+	}{
+		{"the kubeconfig has another token", "token: first", func(k string) { rewrite(k, "token: first", "token: second") }, true},
+		{"the token's file has another token", "tokenFile: " + file, func(string) { write(file, "second") }, true},
+		{"nothing has changed", "token: first", func(string) {}, false},
+		{"the kubeconfig is being written", "token: first", func(k string) { write(k, "apiVersion: v1\nkind: Config\nusers: [{name") }, false},
+		{"another context is in use", "token: first", func(k string) {
+			rewrite(k, "token: first", "token: second")
+			rewrite(k, "current-context: test\n", "current-context: prod\n")
+			rewrite(k, "contexts: [", "contexts: [{name: prod, context: {cluster: c, user: u}}, ")
+		}, false},
+		{"the context leads to another cluster", "token: first", func(k string) {
+			rewrite(k, "token: first", "token: second")
+			rewrite(k, url, otherURL)
+		}, false},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			accepted = "first"
+			write(file, "first")
+			kubeconfig := writeKubeconfig(t, url)
+			rewrite(kubeconfig, "cluster: {", "cluster: {insecure-skip-tls-verify: true, ")
+			rewrite(kubeconfig, "user: {}", "user: {"+tc.user+"}")
+			c := newTestClient(rereading{kubeconfig})
+			if _, err := c.Get(t.Context(), ref); err != nil {
+				t.Fatal(err)
+			}
+			tc.change(kubeconfig)
+			accepted = "second"
+			asked := a.count("GET", path)
+			_, err := c.Get(t.Context(), ref)
+			if n := a.count("GET", path) - asked; n != 2 {
+				t.Errorf("asked %d times, want twice", n)
+			}
+			if tc.taken && err != nil {
+				t.Error(err)
+			}
+			if !tc.taken {
+				wantFailure(t, err, failure.Forbidden, "Unauthorized", "credentials")
+			}
+		})
 	}
 }

@@ -49,8 +49,8 @@ func sleep(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// do is the one way to the API server: it retries what is transient, and explains what is not. verb and r are what the
-// failure names.
+// do is the one way to the API server: it retries what is transient, once with new credentials where it is not let in, and explains
+// what is not to be mended. verb and r are what the failure names.
 func (c *Client) do(ctx context.Context, verb string, r Ref, f func(context.Context, *connection) error) error {
 	conn, err := c.connect()
 	if err != nil {
@@ -58,8 +58,12 @@ func (c *Client) do(ctx context.Context, verb string, r Ref, f func(context.Cont
 	}
 	p := pause{retry: c.retry}
 	var over time.Time
-	for {
+	for again := true; ; {
 		err = f(ctx, conn)
+		if apierrors.IsUnauthorized(err) && again { // which makes a plugin, too, give new ones
+			again, conn = false, c.renewed(conn)
+			continue
+		}
 		if answered(err) {
 			conn.reached.Store(true)
 		}

@@ -30,6 +30,7 @@ const (
 // (API servers from 1.31 to 1.34: get) pods/portforward.
 type Cluster interface {
 	RESTConfig() (*rest.Config, error)
+	Renew()
 	Get(ctx context.Context, r cluster.Ref) (*unstructured.Unstructured, error)
 	Observe(ctx context.Context, qs []cluster.Query, f func([]*unstructured.Unstructured) (done bool, err error)) error
 }
@@ -93,8 +94,9 @@ func (d *Dialer) DialContext(ctx context.Context, _, _ string) (net.Conn, error)
 		switch {
 		case err == nil:
 			return conn, nil
-		case unauthorized(err) && !renewed: // being refused makes a plugin, or a file of the kubeconfig's, give new credentials
+		case unauthorized(err) && !renewed: // being refused makes a plugin, too, give new credentials
 			renewed = true
+			d.cluster.Renew()
 			continue
 		case d.shut():
 			return nil, net.ErrClosed

@@ -26,6 +26,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
+	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd/api"
 	"k8s.io/streaming/pkg/httpstream"
 
@@ -516,6 +517,22 @@ func TestRenewedCredentialsAreTaken(t *testing.T) {
 		d.Note = func(text string) {
 			if strings.Contains(text, "the cluster does not accept your credentials") {
 				once.Do(func() { write("second") })
+			}
+		}
+		says(t, dial(t, d), "hello again")
+	})
+	t.Run("by a kubeconfig that was written anew", func(t *testing.T) {
+		a, c, d := setup(t, echo)
+		a.token = "first"
+		c.config.BearerToken = "first"
+		says(t, dial(t, d), "hello")
+		a.mu.Lock()
+		a.token = "second"
+		a.mu.Unlock()
+		c.renew = func() { c.config = &rest.Config{Host: a.URL, BearerToken: "second"} }
+		d.Note = func(text string) {
+			if strings.Contains(text, "credentials") {
+				t.Errorf("said %q", text)
 			}
 		}
 		says(t, dial(t, d), "hello again")

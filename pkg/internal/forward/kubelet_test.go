@@ -131,6 +131,15 @@ type fakeCluster struct {
 	pods     map[string]*corev1.Pod
 	changed  chan struct{}
 	getErr   error
+	renew    func() // where it is set, what a kubeconfig that was written anew changes
+}
+
+func (c *fakeCluster) Renew() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.renew != nil {
+		c.renew()
+	}
 }
 
 func newCluster(a *apiServer) *fakeCluster {

@@ -194,7 +194,7 @@ func ownedBy(set string) func(*corev1.Pod) {
 }
 
 // replicaSet is one of the Deployment mlflow's; that whose image is "" runs its spec.
-func replicaSet(t *testing.T, name, rev, image string, edit ...func(*appsv1.ReplicaSet)) *unstructured.Unstructured {
+func replicaSet(t *testing.T, name, rev, image string) *unstructured.Unstructured {
 	t.Helper()
 	s := &appsv1.ReplicaSet{ObjectMeta: meta(name)}
 	s.Annotations = map[string]string{revision: rev}
@@ -202,9 +202,6 @@ func replicaSet(t *testing.T, name, rev, image string, edit ...func(*appsv1.Repl
 	s.Spec.Template.Labels = map[string]string{"app": "mlflow", appsv1.DefaultDeploymentUniqueLabelKey: name}
 	if image != "" {
 		s.Spec.Template.Spec.Containers = []corev1.Container{{Name: "main", Image: image}}
-	}
-	for _, e := range edit {
-		e(s)
 	}
 	return untyped(t, replicaSetKind(), s)
 }
