@@ -108,7 +108,7 @@ func (c *Client) checkModel(ctx context.Context, r Request, d *deployment, s pro
 		return err
 	}
 	// The connection outlives this check, but not Deploy.
-	src, closer, err := c.connect(ctx, r.TrackingURI, s)
+	src, closer, err := c.connect(ctx, r, s)
 	if err != nil {
 		return err
 	}

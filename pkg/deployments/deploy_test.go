@@ -41,7 +41,7 @@ func TestDeploy(t *testing.T) {
 	if timings.Resolve <= 0 || timings.Apply <= 0 || timings.Ready <= 0 || timings.Environment != time.Minute || timings.Model != time.Second {
 		t.Errorf("timings are %+v", timings)
 	}
-	order := []string{"dial mlflow/mlflow", "make", "apply", "wait revision.serving.knative.dev/iris-00002", "wait service.serving.knative.dev/iris", "close"}
+	order := []string{"dial mlflow/mlflow:5000", "make", "apply", "wait revision.serving.knative.dev/iris-00002", "wait service.serving.knative.dev/iris", "close"}
 	if !reflect.DeepEqual(s.calls, order) {
 		t.Errorf("calls were %q, want %q", s.calls, order)
 	}
@@ -117,7 +117,7 @@ func TestFailuresBeforeTheFirstChange(t *testing.T) {
 			if s.called("make") || s.called("apply") {
 				t.Errorf("something was written: %q", s.calls)
 			}
-			if s.called("dial mlflow/mlflow") && !s.called("close") {
+			if s.called("dial mlflow/mlflow:5000") && !s.called("close") {
 				t.Errorf("the tunnel is left open: %q", s.calls)
 			}
 		})
@@ -230,7 +230,7 @@ func TestTrackingServerThroughTheTunnel(t *testing.T) {
 	var looked []string
 	find := s.find
 	s.find = func(namespaces []string) (*instance.Instance, error) { looked = namespaces; return find(namespaces) }
-	_, closer, err := s.client().connect(t.Context(), "", step{s})
+	_, closer, err := s.client().connect(t.Context(), irisRequest(), step{s})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -255,7 +255,7 @@ func TestTrackingServerByURLNeedsNoCluster(t *testing.T) {
 	if _, err := s.client().Deploy(t.Context(), r); err != nil {
 		t.Fatal(err)
 	}
-	if s.at.url.Host != "mlflow.example.com" || s.called("dial mlflow/mlflow") {
+	if s.at.url.Host != "mlflow.example.com" || s.called("dial mlflow/mlflow:5000") {
 		t.Errorf("server is %s, calls %q", s.at.url.Redacted(), s.calls)
 	}
 	if strings.Contains(strings.Join(s.notes, ""), "secret") {
@@ -302,11 +302,24 @@ func TestValidate(t *testing.T) {
 		"namespace":        {func(r *Request) { r.Namespace = "a/b" }, "a/b"},
 		"model URI":        {func(r *Request) { r.ModelURI = "iris" }, "iris"},
 		"tracking URI":     {func(r *Request) { r.TrackingURI = "file:///mlruns" }, "tracking"},
-		"image repository": {func(r *Request) { r.ImageRepository = "Registry/UPPER" }, "UPPER"},
-		"with a tag":       {func(r *Request) { r.ImageRepository = "registry.example.com/a:latest" }, "latest"},
-		"platform":         {func(r *Request) { r.Platform = "windows/amd64" }, "windows"},
-		"part of a second": {func(r *Request) { r.Timeout = 1500 * time.Millisecond }, "1.5s"},
-		"negative timeout": {func(r *Request) { r.Timeout = -time.Second }, "-1s"},
+		"tracking service": {func(r *Request) { r.TrackingService = "ml/mlflow:http" }, ""},
+		"service by name":  {func(r *Request) { r.TrackingService = "mlflow" }, ""},
+		"service in three": {func(r *Request) { r.TrackingService = "a/b/c" }, "a/b/c"},
+		"service upper":    {func(r *Request) { r.TrackingService = "ml/MLflow" }, "its name"},
+		"no service":       {func(r *Request) { r.TrackingService = "ml/" }, "its name"},
+		"no namespace":     {func(r *Request) { r.TrackingService = "/mlflow" }, "its namespace"},
+		"port missing":     {func(r *Request) { r.TrackingService = "ml/mlflow:" }, "its port"},
+		"port too high":    {func(r *Request) { r.TrackingService = "ml/mlflow:70000" }, "65535"},
+		"service as URL":   {func(r *Request) { r.TrackingService = "http://mlflow:5000" }, "its namespace"},
+		"two servers": {func(r *Request) {
+			r.TrackingService, r.TrackingURI, r.TrackingURIFrom = "ml/mlflow", "http://a", "--tracking-uri"
+		}, "--tracking-uri and"},
+		"URI of a variable": {func(r *Request) { r.TrackingURI, r.TrackingURIFrom = "mlflow:5000", "MLFLOW_TRACKING_URI" }, "MLFLOW_TRACKING_URI"},
+		"image repository":  {func(r *Request) { r.ImageRepository = "Registry/UPPER" }, "UPPER"},
+		"with a tag":        {func(r *Request) { r.ImageRepository = "registry.example.com/a:latest" }, "latest"},
+		"platform":          {func(r *Request) { r.Platform = "windows/amd64" }, "windows"},
+		"part of a second":  {func(r *Request) { r.Timeout = 1500 * time.Millisecond }, "1.5s"},
+		"negative timeout":  {func(r *Request) { r.Timeout = -time.Second }, "-1s"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := irisRequest()

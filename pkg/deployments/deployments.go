@@ -9,6 +9,7 @@ import (
 	"net"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 
@@ -45,6 +46,9 @@ type rooms struct {
 	nodes     func(ctx context.Context) (architectures []string, err error)
 	missing   func(ctx context.Context, wanted []cluster.Access) ([]cluster.Access, error)
 	find      func(ctx context.Context, namespaces ...string) (*instance.Instance, error)
+	record    func(ctx context.Context, namespace string) (*instance.Instance, error) // nil where there is none
+	service   func(ctx context.Context, namespace, name string) (*corev1.Service, error)
+	services  func(ctx context.Context, namespace string) ([]corev1.Service, error)
 	admin     func(ctx context.Context, i *instance.Instance) (tracking.Credentials, error)
 	track     func(server serverAt) source
 	dial      func(to cluster.ServicePort, note func(text string)) tunnel
@@ -99,6 +103,15 @@ func New(getter Getter, r progress.Reporter, options ...Option) *Client {
 			nodes:     func(ctx context.Context) ([]string, error) { return architectures(ctx, k) },
 			find: func(ctx context.Context, namespaces ...string) (*instance.Instance, error) {
 				return instance.Find(ctx, k, namespaces...)
+			},
+			record: func(ctx context.Context, namespace string) (*instance.Instance, error) {
+				return instance.Load(ctx, k, namespace)
+			},
+			service: func(ctx context.Context, namespace, name string) (*corev1.Service, error) {
+				return serviceOf(ctx, k, namespace, name)
+			},
+			services: func(ctx context.Context, namespace string) ([]corev1.Service, error) {
+				return servicesOf(ctx, k, namespace)
 			},
 			admin: func(ctx context.Context, i *instance.Instance) (tracking.Credentials, error) {
 				return asAdmin(ctx, k, i)

@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/cluster"
@@ -84,6 +86,10 @@ type stage struct {
 	rights        []cluster.Access // that are missing
 	version       func() (string, error)
 	find          func(namespaces []string) (*instance.Instance, error)
+	record        func() (*instance.Instance, error)
+	services      []corev1.Service
+	admin         tracking.Credentials // of any installation
+	list          error                // of listing them
 	resolve       func(u tracking.URI) (tracking.Version, error)
 	checkPush     func(ctx context.Context) error
 	check         func(s serving.Spec) error
@@ -111,6 +117,7 @@ func newStage() *stage {
 				Inventory: cluster.Inventory{Items: []cluster.Change{service}},
 			}, nil
 		},
+		record: func() (*instance.Instance, error) { return nil, nil },
 		resolve: func(u tracking.URI) (tracking.Version, error) {
 			return tracking.Version{Name: u.Name, Version: "3", RunID: "run3", Source: "models:/m-0123"}, nil
 		},
@@ -145,13 +152,23 @@ func (s *stage) client() *Client {
 		missing: func(context.Context, []cluster.Access) ([]cluster.Access, error) {
 			return s.rights, nil
 		},
-		find: func(_ context.Context, namespaces ...string) (*instance.Instance, error) { return s.find(namespaces) },
+		find:   func(_ context.Context, namespaces ...string) (*instance.Instance, error) { return s.find(namespaces) },
+		record: func(context.Context, string) (*instance.Instance, error) { return s.record() },
+		service: func(_ context.Context, namespace, name string) (*corev1.Service, error) {
+			for i := range s.services {
+				if s.services[i].Namespace == namespace && s.services[i].Name == name {
+					return &s.services[i], nil
+				}
+			}
+			return nil, apierrors.NewNotFound(schema.GroupResource{Resource: "services"}, name)
+		},
+		services: func(context.Context, string) ([]corev1.Service, error) { return s.services, s.list },
 		admin: func(context.Context, *instance.Instance) (tracking.Credentials, error) {
-			return tracking.Credentials{}, nil
+			return s.admin, nil
 		},
 		track: func(at serverAt) source { s.at = at; return tracker{s} },
 		dial: func(to cluster.ServicePort, _ func(string)) tunnel {
-			s.call("dial " + to.Namespace + "/" + to.Service)
+			s.call("dial " + to.Namespace + "/" + to.Service + ":" + to.Port)
 			return way{s}
 		},
 		images:  func(repository string) (images, error) { s.repository = repository; return imageMaker{s}, nil },

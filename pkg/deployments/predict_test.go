@@ -46,7 +46,7 @@ func TestPredictThroughTheGateway(t *testing.T) {
 	if err != nil || string(answer) != `{"predictions": [0]}` {
 		t.Fatalf("%s, %v", answer, err)
 	}
-	if tries.Load() != 3 || !s.called("dial kourier-system/kourier") || !s.called("close") {
+	if tries.Load() != 3 || !s.called("dial kourier-system/kourier:80") || !s.called("close") {
 		t.Errorf("%d tries, calls %q", tries.Load(), s.calls)
 	}
 }

@@ -22,8 +22,14 @@ type Request struct {
 	Name string
 	// ModelURI is in one of MLflow's forms: models:/iris/3, models:/iris@champion, runs:/ID/model.
 	ModelURI string
-	// TrackingURI is the tracking server's URL. Empty is the MLflow that `kubectl mlflow install` put on the cluster.
+	// TrackingURI is the tracking server's URL. Empty is an MLflow on the cluster.
 	TrackingURI string
+	// TrackingURIFrom is what failures call the place that TrackingURI was given in, a flag or a variable. It may be empty.
+	TrackingURIFrom string
+	// TrackingService is the Service of an MLflow on the cluster, NAMESPACE/NAME:PORT, instead of a TrackingURI. NAME alone is in the
+	// kubeconfig context's namespace. PORT is a number or a name; without it the Service's only one, else "http", else 5000. Empty is
+	// the MLflow that `kubectl mlflow install` put on the cluster.
+	TrackingService string
 	// ImageRepository is where images go, without a tag. Empty is the repository of the Service's present image.
 	ImageRepository string
 	// BaseImage of the environment. Empty is docker.io/library/python:X.Y-slim of the model's Python.
@@ -44,7 +50,10 @@ func (r Request) Validate() error {
 	if _, err := tracking.ParseURI(r.ModelURI); err != nil {
 		return err
 	}
-	if _, err := parseServer(r.TrackingURI); err != nil {
+	if _, err := r.server(); err != nil {
+		return err
+	}
+	if err := validateTrackingService(r); err != nil {
 		return err
 	}
 	if r.ImageRepository != "" {
@@ -108,15 +117,15 @@ func validateName(namespace, name string) error {
 	return nil
 }
 
-// parseServer returns nil for "": the tracking server is then looked for on the cluster.
-func parseServer(uri string) (*url.URL, error) {
-	if uri == "" {
+// server is where TrackingURI leads. It is nil for "": the tracking server is then on the cluster.
+func (r Request) server() (*url.URL, error) {
+	if r.TrackingURI == "" {
 		return nil, nil
 	}
-	server, err := url.Parse(uri)
+	server, err := url.Parse(r.TrackingURI)
 	if err != nil || server.Scheme != "http" && server.Scheme != "https" || server.Host == "" {
 		// The text is not repeated: it may hold a password.
-		return nil, invalid("TrackingURIInvalid", "the tracking URI is not the URL of a tracking server", "write it as https://mlflow.example.com, or leave it out to use the MLflow on the cluster")
+		return nil, invalid("TrackingURIInvalid", "the tracking URI"+r.given()+" is not the URL of a tracking server", "write it as https://mlflow.example.com, or leave it out to use the MLflow on the cluster")
 	}
 	return server, nil
 }

@@ -23,8 +23,8 @@ type serverAt struct {
 }
 
 // connect chooses the tracking server and tells s which. close ends the way to it, and must be called.
-func (c *Client) connect(ctx context.Context, trackingURI string, s progress.Step) (src source, closer func(), err error) {
-	server, err := parseServer(trackingURI)
+func (c *Client) connect(ctx context.Context, r Request, s progress.Step) (src source, closer func(), err error) {
+	server, err := r.server()
 	if err != nil {
 		return nil, nil, err
 	}
@@ -34,25 +34,19 @@ func (c *Client) connect(ctx context.Context, trackingURI string, s progress.Ste
 	cred := tracking.CredentialsFrom(c.getenv)
 	if server != nil {
 		s.Note("tracking server " + server.Redacted())
+		transport.DialContext = explainDials(r, server, transport.DialContext)
 	} else {
-		namespace, _, err := c.namespace()
+		to, of, err := c.onCluster(ctx, r.TrackingService)
 		if err != nil {
 			return nil, nil, err
 		}
-		found, err := c.find(ctx, namespace, "mlflow")
-		if err == nil {
-			err = found.Running()
-		}
-		if err != nil {
-			return nil, nil, err
-		}
-		if cred == (tracking.Credentials{}) {
-			if cred, err = c.admin(ctx, found); err != nil {
+		if cred == (tracking.Credentials{}) && of != nil {
+			if cred, err = c.admin(ctx, of); err != nil {
 				return nil, nil, err
 			}
 		}
-		s.Note(fmt.Sprintf("tracking server on the cluster: service/%s in namespace %s", found.HTTP.Service, found.HTTP.Namespace))
-		way := c.dial(found.HTTP, s.Note)
+		s.Note(fmt.Sprintf("tracking server on the cluster: service/%s in namespace %s, port %s", to.Service, to.Namespace, to.Port))
+		way := c.dial(to, s.Note)
 		transport = newTransport(way.DialContext)
 		// MLflow answers to names that it knows: localhost is always one of them.
 		server = &url.URL{Scheme: "http", Host: "localhost"}

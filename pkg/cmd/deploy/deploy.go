@@ -16,8 +16,11 @@ import (
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/deployments"
 )
 
-// trackingURI is MLflow's own environment variable, which stands in for a flag.
-const trackingURI = "MLFLOW_TRACKING_URI"
+const (
+	// trackingURI is MLflow's own environment variable, which stands in for trackingURIFlag.
+	trackingURI     = "MLFLOW_TRACKING_URI"
+	trackingURIFlag = "tracking-uri"
+)
 
 // Flags is what the user typed.
 type Flags struct {
@@ -26,6 +29,7 @@ type Flags struct {
 	Platform        string
 	ModelServer     string
 	TrackingURI     string
+	TrackingService string
 	Timeout         time.Duration
 }
 
@@ -38,7 +42,8 @@ func NewCommand(getter deployments.Getter, streams genericiooptions.IOStreams, t
 		Long: `Deploy a model to Knative: create the deployment NAME, or give it a new version.
 
 The model is read from the tracking server that MLFLOW_TRACKING_URI names, else from the one that
-'kubectl mlflow install' put on the cluster. Its environment (Python and the model's requirements)
+'kubectl mlflow install' put on the cluster. --tracking-service names any other MLflow on the cluster
+by its Service, which needs no port-forward. The model's environment (Python and the model's requirements)
 becomes an image that is built once, without Docker; each version of the model adds its own files
 as layers. A Knative Service then runs the image by digest. A new version takes over when it is
 ready, and not before; the old one answers until then.
@@ -49,6 +54,9 @@ The last line on standard output is the deployment's URL.`,
 
   # The version that carries the alias champion; the repository is known from the time before
   kubectl mlflow deploy iris models:/iris@champion
+
+  # From an MLflow on the cluster that somebody else put there, by its Service
+  kubectl mlflow deploy iris models:/iris/3 --tracking-service ml/mlflow:5000
 
   # From another tracking server
   MLFLOW_TRACKING_URI=https://mlflow.example.com kubectl mlflow deploy iris models:/iris/3`,
@@ -73,7 +81,8 @@ func (f *Flags) add(c *cobra.Command) {
 	c.Flags().StringVar(&f.BaseImage, "base-image", f.BaseImage, "Image with Python that the environment stands on. Default: docker.io/library/python:X.Y-slim of the model's Python")
 	c.Flags().StringVar(&f.Platform, "platform", f.Platform, "Platform of the image, as linux/amd64. Default: the nodes'")
 	c.Flags().StringVar(&f.ModelServer, "model-server", f.ModelServer, "Model server in the image. Default: one that fits the model")
-	c.Flags().StringVar(&f.TrackingURI, "tracking-uri", f.TrackingURI, "URL of the tracking server. Default: $"+trackingURI+", else the MLflow on the cluster")
+	c.Flags().StringVar(&f.TrackingURI, trackingURIFlag, f.TrackingURI, "URL of the tracking server. Default: $"+trackingURI+", else the MLflow on the cluster")
+	c.Flags().StringVar(&f.TrackingService, "tracking-service", f.TrackingService, "Service of the MLflow on the cluster to read from, as [NAMESPACE/]NAME[:PORT]; wins over $"+trackingURI)
 	c.Flags().DurationVar(&f.Timeout, "timeout", f.Timeout, "How long the new version may take to be ready")
 }
 
@@ -82,13 +91,18 @@ func (f *Flags) ToOptions(typed []string, getenv func(string) string) (*Options,
 	o := &Options{Request: deployments.Request{
 		Name:            typed[0],
 		ModelURI:        typed[1],
-		TrackingURI:     cmp.Or(f.TrackingURI, getenv(trackingURI)),
+		TrackingURI:     f.TrackingURI,
+		TrackingURIFrom: "--" + trackingURIFlag,
+		TrackingService: f.TrackingService,
 		ImageRepository: cmp.Or(f.ImageRepository, getenv(args.ImageRepository)),
 		BaseImage:       f.BaseImage,
 		Platform:        f.Platform,
 		ModelServer:     f.ModelServer,
 		Timeout:         f.Timeout,
 	}}
+	if f.TrackingURI == "" && f.TrackingService == "" { // a flag wins over the environment, whichever it is
+		o.Request.TrackingURI, o.Request.TrackingURIFrom = getenv(trackingURI), trackingURI
+	}
 	return o, o.Request.Validate()
 }
 

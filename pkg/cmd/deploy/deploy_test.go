@@ -25,7 +25,7 @@ func TestFlagsWinOverTheEnvironment(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := deployments.Request{Name: "iris", ModelURI: "models:/iris/3", TrackingURI: "http://env.example.com",
+	want := deployments.Request{Name: "iris", ModelURI: "models:/iris/3", TrackingURI: "http://env.example.com", TrackingURIFrom: "MLFLOW_TRACKING_URI",
 		ImageRepository: "env.example.com/models", Timeout: time.Minute}
 	if o.Request != want {
 		t.Errorf("from the environment: %+v, want %+v", o.Request, want)
@@ -35,9 +35,17 @@ func TestFlagsWinOverTheEnvironment(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want.TrackingURI, want.ImageRepository = "http://flag.example.com", "flag.example.com/models"
+	want.TrackingURI, want.TrackingURIFrom, want.ImageRepository = "http://flag.example.com", "--tracking-uri", "flag.example.com/models"
 	if o.Request != want {
 		t.Errorf("from flags: %+v, want %+v", o.Request, want)
+	}
+	flags.TrackingURI, flags.TrackingService = "", "ml/mlflow"
+	o, err = flags.ToOptions([]string{"iris", "models:/iris/3"}, getenv)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if o.Request.TrackingURI != "" || o.Request.TrackingService != "ml/mlflow" {
+		t.Errorf("a Service beside the variable: %+v", o.Request)
 	}
 }
 

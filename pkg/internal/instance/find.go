@@ -7,17 +7,18 @@ import (
 	"slices"
 	"strings"
 
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/labels"
 
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/failure"
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/cluster"
 )
 
-const hint = "name its namespace with --namespace, or the server with MLFLOW_TRACKING_URI"
+const hint = "name one with --tracking-service NAMESPACE/NAME[:PORT], or the server with MLFLOW_TRACKING_URI"
 
 // Find looks in the namespaces given, in order, then in all, where the user may list them. None is failure.Invalid, or
-// failure.Forbidden where one may be hidden from the user, with the flag that names a server; more than one is
-// failure.Invalid, with their namespaces.
+// failure.Forbidden where one may be hidden from the user, with the flag that names a server; more than one that runs is
+// failure.Invalid, with their Services.
 func Find(ctx context.Context, c *cluster.Client, namespaces ...string) (*Instance, error) {
 	var hidden []string
 	for n, namespace := range namespaces {
@@ -44,24 +45,48 @@ func Find(ctx context.Context, c *cluster.Client, namespaces ...string) (*Instan
 	case err != nil:
 		return nil, err
 	}
-	var where []string
-	for _, obj := range all {
-		where = append(where, obj.GetNamespace())
-	}
-	switch len(all) {
-	case 0:
+	return only(all)
+}
+
+// only is the one of the records whose MLflow runs. Where none runs it is any of them: what it was is told by Running.
+func only(records []*unstructured.Unstructured) (*Instance, error) {
+	if len(records) == 0 {
 		return nil, &failure.Error{
 			Class: failure.Invalid, Reason: "TrackingServerNotFound", Message: "there is no MLflow on this cluster that kubectl-mlflow installed",
-			Hint: "install one with: kubectl mlflow install; or name a server with MLFLOW_TRACKING_URI",
+			Hint: "install one with: kubectl mlflow install; or name another's Service with --tracking-service NAMESPACE/NAME[:PORT], or a server with MLFLOW_TRACKING_URI",
 		}
-	case 1:
-		return decode(all[0])
 	}
-	return nil, &failure.Error{
-		Class: failure.Invalid, Reason: "SeveralTrackingServers",
-		Message: "there is more than one MLflow on this cluster, in the namespaces " + strings.Join(where, ", "),
-		Hint:    hint,
+	var (
+		found, stopped *Instance
+		broken         error
+		where          []string
+	)
+	for _, obj := range records {
+		i, err := decode(obj)
+		switch {
+		case err != nil: // it may run all the same, and nobody can tell which of two is meant
+			broken = err
+			where = append(where, fmt.Sprintf("one in namespace %s whose record cannot be read", obj.GetNamespace()))
+		case i.Running() != nil:
+			stopped = i
+		default:
+			found = i
+			where = append(where, i.HTTP.Namespace+"/"+i.HTTP.Service)
+		}
 	}
+	switch {
+	case len(where) == 0:
+		return stopped, nil
+	case len(where) > 1:
+		slices.Sort(where)
+		return nil, &failure.Error{
+			Class: failure.Invalid, Reason: "SeveralTrackingServers",
+			Message: "there is more than one MLflow on this cluster: " + strings.Join(where, ", "), Hint: hint,
+		}
+	case found == nil:
+		return nil, broken
+	}
+	return found, nil
 }
 
 // hides tells that RBAC is in the way; credentials that are not accepted at all are another matter.

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"reflect"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -180,35 +181,50 @@ func TestARecordThatWasEditedIsRefused(t *testing.T) {
 func TestFind(t *testing.T) {
 	const all = "/api/v1/configmaps"
 	for _, tc := range []struct {
-		name   string
-		on     []string // namespaces with an instance
-		hidden []string
-		look   []string
-		found  string
-		class  failure.Class
-		says   []string
+		name    string
+		on      []string // namespaces with an instance
+		stopped []string // of these, uninstalled
+		broken  string   // of these, edited
+		hidden  []string
+		look    []string
+		found   string // "*" for any
+		class   failure.Class
+		says    []string
 	}{
 		{name: "in the first", on: []string{"a", "b"}, look: []string{"a", "b"}, found: "a"},
 		{name: "in the second", on: []string{"b", "c"}, look: []string{"a", "b"}, found: "b"},
 		{name: "elsewhere", on: []string{"c"}, look: []string{"a"}, found: "c"},
 		{name: "nowhere named", on: []string{"c"}, found: "c"},
 		{name: "the first is hidden", on: []string{"b"}, hidden: []string{path("a"), all}, look: []string{"a", "b"}, found: "b"},
-		{name: "none", look: []string{"a"}, class: failure.Invalid, says: []string{"there is no MLflow", "MLFLOW_TRACKING_URI"}},
-		{name: "several", on: []string{"c", "d"}, look: []string{"a"}, class: failure.Invalid, says: []string{"more than one", "c", "d", "--namespace", "MLFLOW_TRACKING_URI"}},
-		{name: "may not list all", on: []string{"c"}, hidden: []string{all}, look: []string{"a"}, class: failure.Forbidden, says: []string{"no MLflow in namespace a", "may not look", "--namespace", "MLFLOW_TRACKING_URI"}},
-		{name: "may look nowhere", on: []string{"a"}, hidden: []string{all, path("a")}, look: []string{"a"}, class: failure.Forbidden, says: []string{"nor in a", "--namespace"}},
+		{name: "none", look: []string{"a"}, class: failure.Invalid, says: []string{"there is no MLflow", "--tracking-service", "MLFLOW_TRACKING_URI"}},
+		{name: "several", on: []string{"c", "d"}, look: []string{"a"}, class: failure.Invalid, says: []string{"more than one", "c/mlflow, d/mlflow", "--tracking-service NAMESPACE/NAME[:PORT]", "MLFLOW_TRACKING_URI"}},
+		{name: "several, and one of them runs", on: []string{"c", "d"}, stopped: []string{"c"}, found: "d"},
+		{name: "several, and none runs", on: []string{"c", "d"}, stopped: []string{"c", "d"}, found: "*"},
+		{name: "one cannot be read", on: []string{"c", "d"}, broken: "d", class: failure.Invalid, says: []string{"c/mlflow", "namespace d whose record cannot be read"}},
+		{name: "the only one cannot be read", on: []string{"d"}, broken: "d", class: failure.Refused, says: []string{"namespace d cannot be read"}},
+		{name: "may not list all", on: []string{"c"}, hidden: []string{all}, look: []string{"a"}, class: failure.Forbidden, says: []string{"no MLflow in namespace a", "may not look", "--tracking-service", "MLFLOW_TRACKING_URI"}},
+		{name: "may look nowhere", on: []string{"a"}, hidden: []string{all, path("a")}, look: []string{"a"}, class: failure.Forbidden, says: []string{"nor in a", "--tracking-service"}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			s, c := newStore(t)
 			for _, ns := range tc.on {
-				if err := Save(t.Context(), c, example(ns)); err != nil {
+				i := example(ns)
+				if !slices.Contains(tc.stopped, ns) {
+					i.Inventory.Items = append(i.Inventory.Items, cluster.Change{
+						Ref: cluster.Ref{GroupVersionKind: schema.GroupVersionKind{Version: "v1", Kind: "Service"}, Namespace: ns, Name: "mlflow"},
+					})
+				}
+				if err := Save(t.Context(), c, i); err != nil {
 					t.Fatal(err)
 				}
+			}
+			if tc.broken != "" {
+				delete(s.maps[path(tc.broken)]["data"].(map[string]any), "inventory")
 			}
 			s.hidden = tc.hidden
 			i, err := Find(t.Context(), c, tc.look...)
 			if tc.found != "" {
-				if err != nil || i.Namespace != tc.found {
+				if err != nil || i.Namespace != tc.found && tc.found != "*" {
 					t.Errorf("found %+v, %v; want that in %s", i, err, tc.found)
 				}
 				return

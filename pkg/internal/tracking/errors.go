@@ -109,24 +109,18 @@ func (c *Client) notMLflow(asked *url.URL, why error) error {
 // unreachable is the failure of a request that got no answer.
 func (c *Client) unreachable(err error) error {
 	if e, ok := errors.AsType[*failure.Error](err); ok {
-		return e // a tunnel's own words are better than ours
+		return e // the words of who dials are better than ours
 	}
 	if e, ok := errors.AsType[*url.Error](err); ok {
 		err = e.Err // the URL is said already, and without its credentials
 	}
-	e := &failure.Error{
+	return &failure.Error{
 		Class:   failure.Diagnosed,
 		Reason:  "TrackingServerUnreachable",
 		Object:  c.name(),
 		Message: "the tracking server does not answer",
 		Err:     err,
 	}
-	if dns, ok := errors.AsType[*net.DNSError](err); ok && (strings.Contains(dns.Name, ".svc") || !strings.Contains(dns.Name, ".")) {
-		e.Hint = "this name is known in the cluster only: unset MLFLOW_TRACKING_URI to reach the MLflow on the cluster through a tunnel"
-	} else if host := c.server.Hostname(); host == "localhost" || net.ParseIP(host).IsLoopback() {
-		e.Hint = "nothing listens there: start the server or the port-forward, or unset MLFLOW_TRACKING_URI to reach the MLflow on the cluster"
-	}
-	return e
 }
 
 // interrupted is the failure of a call whose ctx ended while err kept it waiting.
