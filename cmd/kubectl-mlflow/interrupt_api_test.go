@@ -107,7 +107,7 @@ func TestRealInterruptedAtEveryWrite(t *testing.T) {
 					select {
 					case at = <-stuck:
 					case <-c.ended:
-						t.Fatalf("it ended with %d before its write %d", c.code(), n)
+						t.Fatalf("it ended with %d before its write %d\n%s", c.code(), n, c.stderr.String())
 					}
 					s.interrupted(c, syscall.SIGTERM, strings.Join(verb.args, " "))
 					if !strings.Contains(at.Path, "/leases") { // which cannot be given back by a request that is stuck
