@@ -53,8 +53,9 @@ func (c *Client) Deploy(ctx context.Context, r Request) (*Result, error) {
 
 // deployment is one walk of Deploy, ready to be built.
 type deployment struct {
-	uri         string // with a version where the request's had an alias
-	version     tracking.Version
+	uri         string           // with a version where the request's had an alias
+	version     tracking.Version // of a model of the tracking server
+	loose       bool             // its files may change without a change of their names and sizes
 	images      images
 	environment image.Environment
 	content     image.Content
@@ -103,21 +104,10 @@ func inTime(ctx context.Context, err error) error {
 
 // checkModel reads the model, decides how it is served, and asks Knative whether it would take it.
 func (c *Client) checkModel(ctx context.Context, r Request, d *deployment, s progress.Step) error {
-	uri, err := tracking.ParseURI(r.ModelURI)
+	files, err := c.locate(ctx, r, d, s)
 	if err != nil {
 		return err
 	}
-	// The connection outlives this check, but not Deploy.
-	src, closer, err := c.connect(ctx, r, s)
-	if err != nil {
-		return err
-	}
-	d.close = closer
-	if d.version, err = src.Resolve(ctx, uri); err != nil {
-		return err
-	}
-	d.uri = pinned(uri, d.version)
-	files := src.Files(d.version)
 	m, err := model.Read(ctx, files)
 	if err != nil {
 		return fmt.Errorf("%s: %w", d.uri, err)
@@ -135,9 +125,11 @@ func (c *Client) checkModel(ctx context.Context, r Request, d *deployment, s pro
 			annotations[key] = value
 		}
 	}
-	key, err := contentKey(ctx, d.uri, files)
-	if err != nil {
-		return err
+	key := ""
+	if !d.loose {
+		if key, err = contentKey(ctx, d.uri, files); err != nil {
+			return err
+		}
 	}
 	d.content = image.Content{Key: key, Model: files, Launcher: runtime.Files, Command: runtime.Command, Labels: maps.Clone(annotations)}
 	d.spec = serving.Spec{
@@ -145,6 +137,35 @@ func (c *Client) checkModel(ctx context.Context, r Request, d *deployment, s pro
 		ReadyPath: runtime.ReadyPath, Port: runtime.Port, Env: environmentOf(runtime, d.version), Timeout: r.timeout(),
 	}
 	return c.knative.Check(ctx, d.spec)
+}
+
+// locate finds the model's files, on the tracking server or in a directory here, and what to call them for good. The way to them outlives
+// this check, but not Deploy.
+func (c *Client) locate(ctx context.Context, r Request, d *deployment, s progress.Step) (model.Files, error) {
+	if name, ok := directoryOf(r.ModelURI); ok {
+		directory, err := model.OpenDirectory(name)
+		if err != nil {
+			return nil, err
+		}
+		d.close = func() { _ = directory.Close() } // nothing was written
+		d.loose = true
+		d.uri, err = directoryURI(name)
+		return directory, err
+	}
+	uri, err := tracking.ParseURI(r.ModelURI)
+	if err != nil {
+		return nil, err
+	}
+	src, closer, err := c.connect(ctx, r, s)
+	if err != nil {
+		return nil, err
+	}
+	d.close = closer
+	if d.version, err = src.Resolve(ctx, uri); err != nil {
+		return nil, err
+	}
+	d.uri = pinned(uri, d.version)
+	return src.Files(d.version), nil
 }
 
 // environmentOf is what the server is told by the Service: two Services may share one image.

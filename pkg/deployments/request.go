@@ -20,7 +20,8 @@ type Request struct {
 	Namespace string
 	// Name of the Knative Service and of the model behind it: a DNS label that begins with a letter.
 	Name string
-	// ModelURI is in one of MLflow's forms: models:/iris/3, models:/iris@champion, runs:/ID/model.
+	// ModelURI is in one of MLflow's forms: models:/iris/3, models:/iris@champion, runs:/ID/model; or a directory of this machine, ./iris
+	// or file:///models/iris.
 	ModelURI string
 	// TrackingURI is the tracking server's URL. Empty is an MLflow on the cluster.
 	TrackingURI string
@@ -47,8 +48,10 @@ func (r Request) Validate() error {
 	if err := validateName(r.Namespace, r.Name); err != nil {
 		return err
 	}
-	if _, err := tracking.ParseURI(r.ModelURI); err != nil {
-		return err
+	if _, ok := directoryOf(r.ModelURI); !ok {
+		if _, err := tracking.ParseURI(r.ModelURI); err != nil {
+			return err
+		}
 	}
 	if _, err := r.server(); err != nil {
 		return err

@@ -55,6 +55,9 @@ The last line on standard output is the deployment's URL.`,
   # The version that carries the alias champion; the repository is known from the time before
   kubectl mlflow deploy iris models:/iris@champion
 
+  # From a directory that mlflow.pyfunc.save_model wrote
+  kubectl mlflow deploy iris ./iris-model
+
   # From an MLflow on the cluster that somebody else put there, by its Service
   kubectl mlflow deploy iris models:/iris/3 --tracking-service ml/mlflow:5000
 

@@ -50,8 +50,8 @@ func notAURI(s, why string) error {
 		Class:   failure.Invalid,
 		Reason:  "InvalidModelURI",
 		Message: fmt.Sprintf("%q: %s", s, why),
-		Hint: "the forms are models:/NAME/VERSION, models:/NAME@ALIAS, models:/NAME/latest, models:/m-ID, runs:/RUN_ID/PATH " +
-			"and mlflow-artifacts:/PATH",
+		Hint: "the forms are models:/NAME/VERSION, models:/NAME@ALIAS, models:/NAME/latest, models:/m-ID, runs:/RUN_ID/PATH, " +
+			"mlflow-artifacts:/PATH and, for a directory here, ./PATH",
 	}
 }
 
