@@ -19,6 +19,7 @@ import (
 
 	files "github.com/kubectl-mlflow/kubectl-mlflow/manifests"
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/cmd/backup"
+	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/cmd/build"
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/cmd/check"
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/cmd/deploy"
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/cmd/deployments"
@@ -41,14 +42,14 @@ import (
 )
 
 // Main runs one command line, without the program's name, and returns the exit code. It prints all that is printed about
-// a failure. build is the program's version, "" where it was built without one.
-func Main(ctx context.Context, build string, args []string, streams genericiooptions.IOStreams) int {
+// a failure. release is the program's version, "" where it was built without one.
+func Main(ctx context.Context, release string, args []string, streams genericiooptions.IOStreams) int {
 	// client-go logs what it also returns as an error. Said once is enough.
 	klog.SetLogger(logr.Discard())
 
 	config := genericclioptions.NewConfigFlags(false)
 	talk := ui.NewProgress(streams.ErrOut)
-	root := newCommand(config, build, streams, talk)
+	root := newCommand(config, release, streams, talk)
 	root.SetArgs(args)
 	command, err := root.ExecuteContextC(ctx)
 	talk.Close()
@@ -60,7 +61,7 @@ func NewCommand(streams genericiooptions.IOStreams) *cobra.Command {
 	return newCommand(genericclioptions.NewConfigFlags(false), "", streams, ui.NewProgress(streams.ErrOut))
 }
 
-func newCommand(config *genericclioptions.ConfigFlags, build string, streams genericiooptions.IOStreams, talk *ui.Progress) *cobra.Command {
+func newCommand(config *genericclioptions.ConfigFlags, release string, streams genericiooptions.IOStreams, talk *ui.Progress) *cobra.Command {
 	warnings := ui.NewWarnings(talk)
 	config.WrapConfigFn = func(c *rest.Config) *rest.Config {
 		c.UserAgent = rest.DefaultKubernetesUserAgent()
@@ -110,7 +111,7 @@ cluster. deploy makes an image of a model version and a Knative Service of the i
 		manifests.NewCommand(trackingserver.New(config, files.FS, talk), streams, talk),
 		export.NewCommand(trackingserver.New(config, files.FS, talk), streams, talk),
 		wait.NewCommand(config, talk),
-		status.NewCommand(config, version.Of(build), streams, talk),
+		status.NewCommand(config, version.Of(release), streams, talk),
 		logs.NewCommand(config, streams, talk),
 		portforward.NewCommand(config, streams, talk),
 		check.NewCommand(config, streams, talk, os.Getenv),
@@ -121,10 +122,11 @@ cluster. deploy makes an image of a model version and a Knative Service of the i
 	)
 	add("models",
 		deploy.NewCommand(config, streams, talk, os.Getenv),
+		build.NewCommand(config, streams, talk, os.Getenv),
 		predict.NewCommand(config, streams, talk),
 		deployments.NewCommand(config, streams, talk, helpOrUnknown),
 	)
-	add("", version.NewCommand(build, streams))
+	add("", version.NewCommand(release, streams))
 	argumentErrorsAreUsageErrors(root)
 	return root
 }

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"time"
 
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/image"
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/model"
@@ -20,9 +21,50 @@ import (
 // modelFile is the file that makes a directory a model.
 const modelFile = "MLmodel"
 
+// Built is an image that was made, or that was there.
+type Built struct {
+	// Image by digest.
+	Image string `json:"image"`
+	// ModelURI has a version where the request's had an alias.
+	ModelURI string `json:"modelURI"`
+	Version  string `json:"version,omitempty"`
+	// Platform is "linux/amd64".
+	Platform string `json:"platform"`
+	// EnvironmentKey is the same for all images that share an environment.
+	EnvironmentKey string  `json:"environmentKey"`
+	Timings        Timings `json:"timings"`
+}
+
+// Build makes the image that Deploy would deploy, and pushes it. It changes nothing on the cluster, and asks it only for what the
+// request leaves open: the nodes' platform, the deployment's image repository, the MLflow.
+func (c *Client) Build(ctx context.Context, r Request) (*Built, error) {
+	if err := r.Validate(); err != nil {
+		return nil, err
+	}
+	namespace, err := c.in(r.Namespace)
+	if err != nil {
+		return nil, err
+	}
+	r.Namespace = namespace
+	began := time.Now()
+	d, err := c.prepare(ctx, r, toBuild)
+	if err != nil {
+		return nil, err
+	}
+	defer d.close()
+	built := &Built{ModelURI: d.uri, Version: d.version.Version, Platform: d.environment.Platform, EnvironmentKey: d.environment.Key()}
+	built.Timings.Resolve = time.Since(began)
+	made, err := d.images.Make(ctx, d.environment, d.content)
+	if err != nil {
+		return nil, err
+	}
+	built.Image, built.Timings.Environment, built.Timings.Model = made.Ref, made.Environment, made.Model
+	return built, nil
+}
+
 // environment is what m needs to run under its server, on the nodes' platform.
-func (c *Client) environment(ctx context.Context, r Request, to images, m *model.Model, runtime *servingruntime.Runtime, s progress.Step) (image.Environment, error) {
-	platform, err := c.platform(ctx, r.Platform, s)
+func (c *Client) environment(ctx context.Context, r Request, why purpose, to images, m *model.Model, runtime *servingruntime.Runtime, s progress.Step) (image.Environment, error) {
+	platform, err := c.platform(ctx, r.Platform, why, s)
 	if err != nil {
 		return image.Environment{}, err
 	}

@@ -30,7 +30,7 @@ func (c *Client) Deploy(ctx context.Context, r Request) (*Result, error) {
 	}
 	r.Namespace = namespace
 	began := time.Now()
-	d, err := c.prepare(ctx, r)
+	d, err := c.prepare(ctx, r, toDeploy)
 	if err != nil {
 		return nil, err
 	}
@@ -51,7 +51,15 @@ func (c *Client) Deploy(ctx context.Context, r Request) (*Result, error) {
 	return result, nil
 }
 
-// deployment is one walk of Deploy, ready to be built.
+// purpose is what a walk prepares for.
+type purpose int
+
+const (
+	toDeploy purpose = iota
+	toBuild          // the cluster is asked for what nobody has said, and need not be there
+)
+
+// deployment is one walk of Deploy or Build, ready to be built.
 type deployment struct {
 	uri         string           // with a version where the request's had an alias
 	version     tracking.Version // of a model of the tracking server
@@ -67,12 +75,16 @@ type deployment struct {
 const patience = 3 * time.Minute
 
 // prepare finds out all that is needed and checks all that can be checked. It writes nothing that stays.
-func (c *Client) prepare(ctx context.Context, r Request) (*deployment, error) {
+func (c *Client) prepare(ctx context.Context, r Request, why purpose) (*deployment, error) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	d := &deployment{close: func() {}}
-	err := progress.Do(c.progress, "Checking "+r.ModelURI+", image repository and cluster", func(s progress.Step) error {
-		repository, err := c.repository(ctx, r)
+	what := "Checking " + r.ModelURI + ", image repository and cluster"
+	if why == toBuild {
+		what = "Checking " + r.ModelURI + " and image repository"
+	}
+	err := progress.Do(c.progress, what, func(s progress.Step) error {
+		repository, err := c.repository(ctx, r, why)
 		if err != nil {
 			return err
 		}
@@ -80,7 +92,12 @@ func (c *Client) prepare(ctx context.Context, r Request) (*deployment, error) {
 			return err
 		}
 		return together(ctx,
-			func(ctx context.Context) error { return c.checkModel(ctx, r, d, s) },
+			func(ctx context.Context) error {
+				if err := c.checkModel(ctx, r, why, d, s); err != nil || why == toBuild {
+					return err
+				}
+				return c.knative.Check(ctx, d.spec)
+			},
 			func(ctx context.Context) error { return d.images.CheckPush(ctx) },
 		)
 	})
@@ -102,8 +119,8 @@ func inTime(ctx context.Context, err error) error {
 	}
 }
 
-// checkModel reads the model, decides how it is served, and asks Knative whether it would take it.
-func (c *Client) checkModel(ctx context.Context, r Request, d *deployment, s progress.Step) error {
+// checkModel reads the model and decides how it is built and served.
+func (c *Client) checkModel(ctx context.Context, r Request, why purpose, d *deployment, s progress.Step) error {
 	files, err := c.locate(ctx, r, d, s)
 	if err != nil {
 		return err
@@ -116,7 +133,7 @@ func (c *Client) checkModel(ctx context.Context, r Request, d *deployment, s pro
 	if err != nil {
 		return err
 	}
-	if d.environment, err = c.environment(ctx, r, d.images, m, runtime, s); err != nil {
+	if d.environment, err = c.environment(ctx, r, why, d.images, m, runtime, s); err != nil {
 		return err
 	}
 	annotations := map[string]string{serving.ModelURIKey: d.uri, serving.EnvironmentKey: d.environment.Key()}
@@ -136,7 +153,7 @@ func (c *Client) checkModel(ctx context.Context, r Request, d *deployment, s pro
 		Namespace: r.Namespace, Name: r.Name, Annotations: annotations,
 		ReadyPath: runtime.ReadyPath, Port: runtime.Port, Env: environmentOf(runtime, d.version), Timeout: r.timeout(),
 	}
-	return c.knative.Check(ctx, d.spec)
+	return nil
 }
 
 // locate finds the model's files, on the tracking server or in a directory here, and what to call them for good. The way to them outlives

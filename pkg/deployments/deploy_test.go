@@ -212,7 +212,7 @@ func TestPlatform(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s := newStage()
 			s.architectures = c.nodes
-			got, err := s.client().platform(t.Context(), c.asked, step{s})
+			got, err := s.client().platform(t.Context(), c.asked, toDeploy, step{s})
 			if err != nil || got != c.want || c.wantNote != "" && !strings.Contains(strings.Join(s.notes, ""), c.wantNote) {
 				t.Errorf("%s, %v, told %q", got, err, s.notes)
 			}
@@ -405,5 +405,53 @@ func TestTogetherReturnsAnEndOfTheirOwnToo(t *testing.T) {
 	err := together(t.Context(), func(context.Context) error { return context.Canceled }, func(context.Context) error { return nil })
 	if !errors.Is(err, context.Canceled) {
 		t.Errorf("error is %v", err)
+	}
+}
+
+func TestBuildChangesNothing(t *testing.T) {
+	s := newStage()
+	s.check = func(serving.Spec) error { return errors.New("Knative is not asked") }
+	built, err := s.client().Build(t.Context(), irisRequest())
+	if err != nil {
+		t.Fatal(err)
+	}
+	timings := built.Timings
+	built.Timings = Timings{}
+	want := &Built{
+		Image: "registry.example.com/models/iris@sha256:1234", ModelURI: "models:/iris/3", Version: "3", Platform: "linux/arm64", EnvironmentKey: s.environment.Key(),
+	}
+	if !reflect.DeepEqual(built, want) || timings.Resolve <= 0 || timings.Model != time.Second {
+		t.Errorf("built %+v, %+v; want %+v", built, timings, want)
+	}
+	if order := []string{"dial mlflow/mlflow:5000", "make", "close"}; !reflect.DeepEqual(s.calls, order) {
+		t.Errorf("calls were %q, want %q", s.calls, order)
+	}
+}
+
+// In a pipeline there is no cluster; whatever it would have been asked for has a default, or has to be said.
+func TestBuildWithoutACluster(t *testing.T) {
+	none := &failure.Error{Class: failure.Invalid, Reason: "NoKubeconfig", Message: "there is no kubeconfig"}
+	s := newStage()
+	s.present = func() (serving.Deployment, error) { return serving.Deployment{}, none }
+	s.nodes = func() ([]string, error) { return nil, none }
+	r := irisRequest()
+	r.TrackingURI = "https://mlflow.example.com"
+	built, err := s.client().Build(t.Context(), r)
+	if err != nil || built.Platform != "linux/amd64" || !strings.Contains(strings.Join(s.notes, "|"), "building for linux/amd64") {
+		t.Errorf("built %+v, %v; said %q", built, err, s.notes)
+	}
+	if _, err := s.client().Deploy(t.Context(), r); reasonOf(err) != "NoKubeconfig" {
+		t.Errorf("Deploy: %v", err)
+	}
+	r.ImageRepository = ""
+	if _, err := s.client().Build(t.Context(), r); reasonOf(err) != "ImageRepositoryMissing" {
+		t.Errorf("without a repository: %v", err)
+	}
+	s.nodes = func() ([]string, error) {
+		return nil, &failure.Error{Class: failure.Diagnosed, Reason: "ClusterUnreachable"}
+	}
+	r.ImageRepository = irisRequest().ImageRepository
+	if _, err := s.client().Build(t.Context(), r); reasonOf(err) != "ClusterUnreachable" {
+		t.Errorf("a cluster that is away is not one that is not there: %v", err)
 	}
 }

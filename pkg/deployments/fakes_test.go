@@ -83,7 +83,8 @@ type stage struct {
 
 	explicit      bool
 	architectures []string
-	rights        []cluster.Access // that are missing
+	nodes         func() ([]string, error) // where it is set, instead of architectures
+	rights        []cluster.Access         // that are missing
 	version       func() (string, error)
 	find          func(namespaces []string) (*instance.Instance, error)
 	record        func() (*instance.Instance, error)
@@ -148,7 +149,12 @@ func (s *stage) called(name string) bool {
 func (s *stage) client() *Client {
 	return &Client{progress: s, getenv: func(string) string { return "" }, rooms: rooms{
 		namespace: func() (string, bool, error) { return "models", s.explicit, nil },
-		nodes:     func(context.Context) ([]string, error) { return s.architectures, nil },
+		nodes: func(context.Context) ([]string, error) {
+			if s.nodes != nil {
+				return s.nodes()
+			}
+			return s.architectures, nil
+		},
 		missing: func(context.Context, []cluster.Access) ([]cluster.Access, error) {
 			return s.rights, nil
 		},

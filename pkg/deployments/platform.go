@@ -19,12 +19,14 @@ import (
 const defaultPlatform = "linux/amd64"
 
 // platform is the nodes', never that of the machine we run on.
-func (c *Client) platform(ctx context.Context, asked string, s progress.Step) (string, error) {
+func (c *Client) platform(ctx context.Context, asked string, why purpose, s progress.Step) (string, error) {
 	if asked != "" {
 		return asked, nil
 	}
 	architectures, err := c.nodes(ctx)
 	switch {
+	case why == toBuild && noCluster(err):
+		s.Note(fmt.Sprintf("no cluster is configured: building for %s; another one: --platform", defaultPlatform))
 	case err != nil:
 		return "", err
 	case len(architectures) == 1:
@@ -68,7 +70,14 @@ func repositoryOf(image string) string {
 	return repository
 }
 
-func isNotFound(err error) bool {
-	f, ok := errors.AsType[*failure.Error](err)
-	return ok && f.Reason == "DeploymentNotFound"
+func isNotFound(err error) bool { return reasonOf(err) == "DeploymentNotFound" }
+
+// noCluster tells that the kubeconfig, or its absence, leads to no cluster at all.
+func noCluster(err error) bool { return reasonOf(err) == "NoKubeconfig" }
+
+func reasonOf(err error) string {
+	if f, ok := errors.AsType[*failure.Error](err); ok {
+		return f.Reason
+	}
+	return ""
 }

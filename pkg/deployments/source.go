@@ -76,12 +76,12 @@ func newTransport(dial func(ctx context.Context, network, address string) (net.C
 }
 
 // repository is where images go: what was asked for, else where the present image is.
-func (c *Client) repository(ctx context.Context, r Request) (string, error) {
+func (c *Client) repository(ctx context.Context, r Request, why purpose) (string, error) {
 	if r.ImageRepository != "" {
 		return r.ImageRepository, nil
 	}
 	present, err := c.knative.Get(ctx, r.Namespace, r.Name)
-	if err != nil && !isNotFound(err) {
+	if err != nil && !isNotFound(err) && (why != toBuild || !noCluster(err)) {
 		return "", err
 	}
 	if repository := repositoryOf(present.Image); repository != "" {

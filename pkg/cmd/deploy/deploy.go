@@ -2,35 +2,23 @@
 package deploy
 
 import (
-	"cmp"
 	"context"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/cmd/internal/args"
+	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/cmd/internal/modelflags"
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/cmd/internal/ui"
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/deployments"
 )
 
-const (
-	// trackingURI is MLflow's own environment variable, which stands in for trackingURIFlag.
-	trackingURI     = "MLFLOW_TRACKING_URI"
-	trackingURIFlag = "tracking-uri"
-)
-
 // Flags is what the user typed.
 type Flags struct {
-	ImageRepository string
-	BaseImage       string
-	Platform        string
-	ModelServer     string
-	TrackingURI     string
-	TrackingService string
-	Timeout         time.Duration
+	modelflags.Flags
+	Timeout time.Duration
 }
 
 // NewCommand makes the command. getenv is os.Getenv.
@@ -42,11 +30,11 @@ func NewCommand(getter deployments.Getter, streams genericiooptions.IOStreams, t
 		Long: `Deploy a model to Knative: create the deployment NAME, or give it a new version.
 
 The model is read from the tracking server that MLFLOW_TRACKING_URI names, else from the one that
-'kubectl mlflow install' put on the cluster. --tracking-service names any other MLflow on the cluster
-by its Service, which needs no port-forward. The model's environment (Python and the model's requirements)
-becomes an image that is built once, without Docker; each version of the model adds its own files
-as layers. A Knative Service then runs the image by digest. A new version takes over when it is
-ready, and not before; the old one answers until then.
+'kubectl mlflow install' put on the cluster. --tracking-service names any other MLflow on the
+cluster by its Service, which needs no port-forward. The model's environment (Python and the
+model's requirements) becomes an image that is built once, without Docker; each version of the
+model adds its own files as layers. A Knative Service then runs the image by digest. A new
+version takes over when it is ready, and not before; the old one answers until then.
 
 The last line on standard output is the deployment's URL.`,
 		Example: `  # Version 3 of the registered model iris
@@ -75,37 +63,15 @@ The last line on standard output is the deployment's URL.`,
 			return o.Run(c.Context())
 		},
 	}
-	flags.add(command)
+	flags.Add(command.Flags())
+	command.Flags().DurationVar(&flags.Timeout, "timeout", flags.Timeout, "How long the new version may take to be ready")
 	return command
-}
-
-func (f *Flags) add(c *cobra.Command) {
-	c.Flags().StringVar(&f.ImageRepository, "image-repository", f.ImageRepository, "Repository that images go to, without a tag. Default: $"+args.ImageRepository+", else the one of the deployment's present image")
-	c.Flags().StringVar(&f.BaseImage, "base-image", f.BaseImage, "Image with Python that the environment stands on. Default: docker.io/library/python:X.Y-slim of the model's Python")
-	c.Flags().StringVar(&f.Platform, "platform", f.Platform, "Platform of the image, as linux/amd64. Default: the nodes'")
-	c.Flags().StringVar(&f.ModelServer, "model-server", f.ModelServer, "Model server in the image. Default: one that fits the model")
-	c.Flags().StringVar(&f.TrackingURI, trackingURIFlag, f.TrackingURI, "URL of the tracking server. Default: $"+trackingURI+", else the MLflow on the cluster")
-	c.Flags().StringVar(&f.TrackingService, "tracking-service", f.TrackingService, "Service of the MLflow on the cluster to read from, as [NAMESPACE/]NAME[:PORT]; wins over $"+trackingURI)
-	c.Flags().DurationVar(&f.Timeout, "timeout", f.Timeout, "How long the new version may take to be ready")
 }
 
 // ToOptions checks what needs no network.
 func (f *Flags) ToOptions(typed []string, getenv func(string) string) (*Options, error) {
-	o := &Options{Request: deployments.Request{
-		Name:            typed[0],
-		ModelURI:        typed[1],
-		TrackingURI:     f.TrackingURI,
-		TrackingURIFrom: "--" + trackingURIFlag,
-		TrackingService: f.TrackingService,
-		ImageRepository: cmp.Or(f.ImageRepository, getenv(args.ImageRepository)),
-		BaseImage:       f.BaseImage,
-		Platform:        f.Platform,
-		ModelServer:     f.ModelServer,
-		Timeout:         f.Timeout,
-	}}
-	if f.TrackingURI == "" && f.TrackingService == "" { // a flag wins over the environment, whichever it is
-		o.Request.TrackingURI, o.Request.TrackingURIFrom = getenv(trackingURI), trackingURI
-	}
+	o := &Options{Request: f.Request(typed, getenv)}
+	o.Request.Timeout = f.Timeout
 	return o, o.Request.Validate()
 }
 
@@ -132,27 +98,9 @@ func (o *Options) Run(ctx context.Context) error {
 	if result.Action == "unchanged" {
 		o.Talk.Say("%s already serves %s; nothing changed", result.Name, result.ModelURI)
 	} else {
-		o.Talk.Say("%s %s: %s", result.Name, result.Action, timings(result.Timings))
+		o.Talk.Say("%s %s: %s", result.Name, result.Action, modelflags.Timings(result.Timings))
 	}
 	o.Talk.Say("Next: %s", o.Next)
 	_, err = fmt.Fprintln(o.Streams.Out, ui.Escape(result.URL))
 	return err
-}
-
-// timings names the phases that took time, in their order.
-func timings(t deployments.Timings) string {
-	var parts []string
-	var total time.Duration
-	for _, phase := range []struct {
-		name string
-		took time.Duration
-	}{
-		{"checks", t.Resolve}, {"environment", t.Environment}, {"model layers", t.Model}, {"apply", t.Apply}, {"ready", t.Ready},
-	} {
-		total += phase.took
-		if phase.took > 0 {
-			parts = append(parts, fmt.Sprintf("%s %.1fs", phase.name, phase.took.Seconds()))
-		}
-	}
-	return fmt.Sprintf("%s; %.1fs together", strings.Join(parts, ", "), total.Seconds())
 }

@@ -18,37 +18,6 @@ func (f deployer) Deploy(ctx context.Context, r deployments.Request) (*deploymen
 	return f(ctx, r)
 }
 
-func TestFlagsWinOverTheEnvironment(t *testing.T) {
-	environment := map[string]string{"MLFLOW_TRACKING_URI": "http://env.example.com", "KUBECTL_MLFLOW_IMAGE_REPOSITORY": "env.example.com/models"}
-	getenv := func(name string) string { return environment[name] }
-	o, err := (&Flags{Timeout: time.Minute}).ToOptions([]string{"iris", "models:/iris/3"}, getenv)
-	if err != nil {
-		t.Fatal(err)
-	}
-	want := deployments.Request{Name: "iris", ModelURI: "models:/iris/3", TrackingURI: "http://env.example.com", TrackingURIFrom: "MLFLOW_TRACKING_URI",
-		ImageRepository: "env.example.com/models", Timeout: time.Minute}
-	if o.Request != want {
-		t.Errorf("from the environment: %+v, want %+v", o.Request, want)
-	}
-	flags := Flags{TrackingURI: "http://flag.example.com", ImageRepository: "flag.example.com/models", Timeout: time.Minute}
-	o, err = flags.ToOptions([]string{"iris", "models:/iris/3"}, getenv)
-	if err != nil {
-		t.Fatal(err)
-	}
-	want.TrackingURI, want.TrackingURIFrom, want.ImageRepository = "http://flag.example.com", "--tracking-uri", "flag.example.com/models"
-	if o.Request != want {
-		t.Errorf("from flags: %+v, want %+v", o.Request, want)
-	}
-	flags.TrackingURI, flags.TrackingService = "", "ml/mlflow"
-	o, err = flags.ToOptions([]string{"iris", "models:/iris/3"}, getenv)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if o.Request.TrackingURI != "" || o.Request.TrackingService != "ml/mlflow" {
-		t.Errorf("a Service beside the variable: %+v", o.Request)
-	}
-}
-
 func TestRun(t *testing.T) {
 	broken := errors.New("no Knative here")
 	result := func(action string) *deployments.Result {

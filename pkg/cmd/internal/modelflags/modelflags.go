@@ -1,0 +1,77 @@
+// Package modelflags is what the verbs that make a model's image have in common on the command line.
+package modelflags
+
+import (
+	"cmp"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/spf13/pflag"
+
+	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/cmd/internal/args"
+	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/deployments"
+)
+
+const (
+	// trackingURI is MLflow's own environment variable, which stands in for trackingURIFlag.
+	trackingURI     = "MLFLOW_TRACKING_URI"
+	trackingURIFlag = "tracking-uri"
+)
+
+// Flags is what the user typed.
+type Flags struct {
+	ImageRepository string
+	BaseImage       string
+	Platform        string
+	ModelServer     string
+	TrackingURI     string
+	TrackingService string
+}
+
+// Add defines the flags.
+func (f *Flags) Add(flags *pflag.FlagSet) {
+	flags.StringVar(&f.ImageRepository, "image-repository", f.ImageRepository, "Repository that images go to, without a tag. Default: $"+args.ImageRepository+", else the one of the deployment's present image")
+	flags.StringVar(&f.BaseImage, "base-image", f.BaseImage, "Image with Python that the environment stands on. Default: docker.io/library/python:X.Y-slim of the model's Python")
+	flags.StringVar(&f.Platform, "platform", f.Platform, "Platform of the image, as linux/amd64. Default: the nodes'")
+	flags.StringVar(&f.ModelServer, "model-server", f.ModelServer, "Model server in the image. Default: one that fits the model")
+	flags.StringVar(&f.TrackingURI, trackingURIFlag, f.TrackingURI, "URL of the tracking server. Default: $"+trackingURI+", else the MLflow on the cluster")
+	flags.StringVar(&f.TrackingService, "tracking-service", f.TrackingService, "Service of the MLflow on the cluster to read from, as [NAMESPACE/]NAME[:PORT]; wins over $"+trackingURI)
+}
+
+// Request is what the flags and the arguments NAME and MODEL_URI ask for.
+func (f *Flags) Request(typed []string, getenv func(string) string) deployments.Request {
+	r := deployments.Request{
+		Name:            typed[0],
+		ModelURI:        typed[1],
+		TrackingURI:     f.TrackingURI,
+		TrackingURIFrom: "--" + trackingURIFlag,
+		TrackingService: f.TrackingService,
+		ImageRepository: cmp.Or(f.ImageRepository, getenv(args.ImageRepository)),
+		BaseImage:       f.BaseImage,
+		Platform:        f.Platform,
+		ModelServer:     f.ModelServer,
+	}
+	if f.TrackingURI == "" && f.TrackingService == "" { // a flag wins over the environment, whichever it is
+		r.TrackingURI, r.TrackingURIFrom = getenv(trackingURI), trackingURI
+	}
+	return r
+}
+
+// Timings names the phases that took time, in their order.
+func Timings(t deployments.Timings) string {
+	var parts []string
+	var total time.Duration
+	for _, phase := range []struct {
+		name string
+		took time.Duration
+	}{
+		{"checks", t.Resolve}, {"environment", t.Environment}, {"model layers", t.Model}, {"apply", t.Apply}, {"ready", t.Ready},
+	} {
+		total += phase.took
+		if phase.took > 0 {
+			parts = append(parts, fmt.Sprintf("%s %.1fs", phase.name, phase.took.Seconds()))
+		}
+	}
+	return fmt.Sprintf("%s; %.1fs together", strings.Join(parts, ", "), total.Seconds())
+}
