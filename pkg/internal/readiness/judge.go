@@ -138,6 +138,13 @@ func (w *waiter) look(s *scene, t *trouble, obj *unstructured.Unstructured, pods
 			}
 			continue // on its way out, over and replaced by its controller, or well
 		}
+		if p.Before { // its troubles are not those of the spec that is awaited
+			if t.pod == nil {
+				t.finding.Message, t.reason = fmt.Sprintf("%s is still of the spec before", p.ref()), "PodOfSpecBefore"
+				t.hint = "Kubernetes may leave a pod that was never ready in its place: kubectl delete " + describe(p.ref())
+			}
+			continue
+		}
 		rule, finding := diagnose(*p)
 		if rule == nil {
 			if t.pod == nil {

@@ -26,6 +26,7 @@ type Pod struct {
 	*corev1.Pod
 	Events  []corev1.Event
 	Unbound []Claim // the claims that it waits for
+	Before  bool    // it is one of a StatefulSet's, of the spec before
 }
 
 // Claim is a PersistentVolumeClaim that has no volume, with its events, oldest first.
@@ -114,7 +115,15 @@ func (s *scene) pods(t Target, obj *unstructured.Unstructured) ([]Pod, error) {
 	if err != nil || selector == nil {
 		return nil, err
 	}
-	return s.podsOf(obj.GetNamespace(), selector, func(pod *unstructured.Unstructured) bool { return s.outdated(pod, obj) })
+	pods, err := s.podsOf(obj.GetNamespace(), selector, func(pod *unstructured.Unstructured) bool { return s.outdated(pod, obj) })
+	if err != nil {
+		return nil, err
+	}
+	revision, isSet, err := unstructured.NestedString(obj.Object, "status", "updateRevision")
+	for i := range pods {
+		pods[i].Before = isSet && pods[i].Labels[appsv1.ControllerRevisionHashLabelKey] != revision
+	}
+	return pods, err
 }
 
 // podsBehind are those that the target's own depend on.

@@ -3,6 +3,7 @@ package readiness
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -142,6 +143,16 @@ func TestWaitReturnsWhenAllIsCurrent(t *testing.T) {
 			2 * time.Second, "deployment.apps/mlflow: its controller has not begun with the newest spec yet",
 		},
 		{
+			"a StatefulSet's pod of the spec before says nothing of the new one", []Target{postgresSet()},
+			[]moment{
+				show(0, updated(t, 0), pod(t, "postgres", crashing(), ofRevision("postgres-1"))),
+				show(time.Minute, updated(t, 0), pod(t, "postgres", container(runs(), 0, nil), ofRevision("postgres-2"))),
+				show(2*time.Minute, updated(t, 1)),
+			},
+			2 * time.Minute, "statefulset.apps/postgres: pod/postgres-pod is still of the spec before|" +
+				"statefulset.apps/postgres: pod/postgres-pod: container main: running, not ready yet",
+		},
+		{
 			"what an older ReplicaSet could not create is not what the new one cannot", []Target{mlflow},
 			[]moment{
 				show(0, deployment(t, "mlflow", 0, refused), replicaSet(t, "mlflow-old", "1", "a:1"), replicaSet(t, "mlflow-new", "2", "")),
@@ -179,6 +190,22 @@ func stuck(d *appsv1.Deployment) {
 
 func refused(d *appsv1.Deployment) {
 	d.Status.Conditions = []appsv1.DeploymentCondition{{Type: appsv1.DeploymentReplicaFailure, Status: corev1.ConditionTrue, Reason: "FailedCreate", Message: "exceeded quota: q"}}
+}
+
+// updated is postgres whose newest revision is postgres-2, and ofRevision a pod of one.
+func updated(t *testing.T, ready int32) *unstructured.Unstructured {
+	t.Helper()
+	set := statefulSet(t, ready)
+	for field, revision := range map[string]string{"updateRevision": "postgres-2", "currentRevision": fmt.Sprintf("postgres-%d", 1+ready)} {
+		if err := unstructured.SetNestedField(set.Object, revision, "status", field); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return set
+}
+
+func ofRevision(revision string) func(*corev1.Pod) {
+	return func(p *corev1.Pod) { p.Labels[appsv1.ControllerRevisionHashLabelKey] = revision }
 }
 
 func postgresSet() Target { return target("apps", "StatefulSet", "postgres") }
