@@ -84,9 +84,11 @@ type knative interface {
 // Option changes how a Client works.
 type Option func(*Client)
 
-// WithEnvironment lets the Client read MLflow's own variables for the tracking server's credentials (MLFLOW_TRACKING_USERNAME,
-// _PASSWORD and _TOKEN) from getenv, which is os.Getenv in a program. Without them an MLflow on the cluster that has basic-auth is
-// read as its admin, by those who may read its Secret, and other servers without credentials.
+// WithEnvironment lets the Client find credentials, certificates and workspace as MLflow's Python client does, with getenv, which is
+// os.Getenv in a program: MLFLOW_TRACKING_USERNAME and _PASSWORD, for what is missing of them the file .mlflow/credentials in HOME
+// where the request has a tracking URI, MLFLOW_TRACKING_TOKEN, MLFLOW_TRACKING_SERVER_CERT_PATH, _CLIENT_CERT_PATH and _INSECURE_TLS,
+// and MLFLOW_WORKSPACE. Where it finds no credentials, an MLflow on the cluster that has basic-auth is read as its admin, by those who
+// may read its Secret, and other servers without credentials.
 func WithEnvironment(getenv func(string) string) Option {
 	return func(c *Client) { c.getenv = getenv }
 }

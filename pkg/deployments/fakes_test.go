@@ -80,6 +80,8 @@ type stage struct {
 	mu    sync.Mutex
 	calls []string
 	notes []string
+	// started are the names of steps.
+	started []string
 
 	explicit      bool
 	architectures []string
@@ -188,7 +190,12 @@ func (s *stage) client() *Client {
 	}}
 }
 
-func (s *stage) Start(string) progress.Step { return step{s} }
+func (s *stage) Start(name string) progress.Step {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.started = append(s.started, name)
+	return step{s}
+}
 
 type step struct{ *stage }
 

@@ -30,18 +30,29 @@ func (c *Client) connect(ctx context.Context, r Request, s progress.Step) (src s
 	}
 	transport := newTransport((&net.Dialer{Timeout: 30 * time.Second}).DialContext)
 	transport.Proxy = http.ProxyFromEnvironment
-	closer = transport.CloseIdleConnections
-	cred := tracking.CredentialsFrom(c.getenv)
+	end := func() {}
+	settings, err := tracking.SettingsFrom(c.getenv)
+	if err != nil {
+		return nil, nil, err
+	}
 	if server != nil {
 		s.Note("tracking server " + server.Redacted())
+		// The file says no server's name: it is for the one that the user has named, and not for one that is found.
+		if settings, err = settings.WithFile(c.getenv); err != nil {
+			return nil, nil, err
+		}
+		if settings.Exposed != "" {
+			// A step of its own: the next note would replace a note before anybody reads it.
+			c.progress.Start(fmt.Sprintf("Warning: others than you can read %s; to end that: chmod 600 %s", settings.Exposed, settings.Exposed)).End(nil)
+		}
 		transport.DialContext = explainDials(r, server, transport.DialContext)
 	} else {
 		to, of, err := c.onCluster(ctx, r.TrackingService)
 		if err != nil {
 			return nil, nil, err
 		}
-		if cred == (tracking.Credentials{}) && of != nil {
-			if cred, err = c.admin(ctx, of); err != nil {
+		if settings.Credentials == (tracking.Credentials{}) && of != nil {
+			if settings.Credentials, err = c.admin(ctx, of); err != nil {
 				return nil, nil, err
 			}
 		}
@@ -50,12 +61,14 @@ func (c *Client) connect(ctx context.Context, r Request, s progress.Step) (src s
 		transport = newTransport(way.DialContext)
 		// MLflow answers to names that it knows: localhost is always one of them.
 		server = &url.URL{Scheme: "http", Host: "localhost"}
-		closer = func() {
-			transport.CloseIdleConnections()
-			_ = way.Close() // nothing is under way any more
-		}
+		end = func() { _ = way.Close() } // nothing is under way any more
 	}
-	return c.track(serverAt{server, tracking.Authenticate(transport, server, cred)}), closer, nil
+	led, err := settings.Transport(transport, server)
+	if err != nil {
+		end()
+		return nil, nil, err
+	}
+	return c.track(serverAt{server, led}), func() { led.CloseIdleConnections(); end() }, nil
 }
 
 // asAdmin reads as basic-auth's admin, where the installation has that and the user may read the password. Who may not is told by

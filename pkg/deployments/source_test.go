@@ -3,6 +3,13 @@ package deployments
 import (
 	"context"
 	"encoding/base64"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
 	"testing"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -51,6 +58,90 @@ func TestMLflowWithUsersIsReadAsItsAdminByThoseWhoMay(t *testing.T) {
 		got, err := asAdmin(t.Context(), c.get, &instance.Instance{Namespace: "ml", AuthSecret: c.auth})
 		if got != c.want || (err == nil) != c.ok {
 			t.Errorf("%s: user %q, password right %t, %v", name, got.Username, got.Password == c.want.Password, err)
+		}
+	}
+}
+
+// variables is a getenv of a few variables.
+func variables(values map[string]string) func(string) string {
+	return func(name string) string { return values[name] }
+}
+
+func TestAdminOfTheClusterIsWhoHasNoOtherCredentials(t *testing.T) {
+	home := t.TempDir()
+	path := filepath.Join(home, ".mlflow", "credentials")
+	if err := os.Mkdir(filepath.Dir(path), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte("[mlflow]\nmlflow_tracking_username = fred\nmlflow_tracking_password = f1le\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(path, 0o644); err != nil { //nolint:gosec // which is what is warned of
+		t.Fatal(err)
+	}
+	for name, c := range map[string]struct {
+		env    map[string]string
+		server string
+		want   string
+		warned bool
+	}{
+		"admin":               {map[string]string{"MLFLOW_WORKSPACE": "team-a"}, "", "admin", false},
+		"environment":         {map[string]string{"MLFLOW_TRACKING_USERNAME": "eve", "MLFLOW_TRACKING_PASSWORD": "env", "HOME": home}, "", "eve", false},
+		"not the file":        {map[string]string{"HOME": home, "USERPROFILE": home}, "", "admin", false},
+		"file, for a URL":     {map[string]string{"HOME": home, "USERPROFILE": home}, "URL", "fred", runtime.GOOS != "windows"},
+		"no admin, for a URL": {nil, "URL", "", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var got *http.Request
+			server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { got = r }))
+			t.Cleanup(server.Close)
+			s := newStage()
+			s.dialTo = server.Listener.Addr().String()
+			client := s.client()
+			client.getenv = variables(c.env)
+			client.admin = func(context.Context, *instance.Instance) (tracking.Credentials, error) {
+				return tracking.Credentials{Username: "admin", Password: "s3cret"}, nil
+			}
+			if c.server != "" {
+				c.server = server.URL
+			}
+			_, closer, err := client.connect(t.Context(), Request{TrackingURI: c.server}, step{s})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer closer()
+			request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.at.url.JoinPath("health").String(), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			response, err := s.at.transport.RoundTrip(request)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := response.Body.Close(); err != nil {
+				t.Error(err)
+			}
+			if user, _, _ := got.BasicAuth(); user != c.want || got.Header.Get("X-MLFLOW-WORKSPACE") != c.env["MLFLOW_WORKSPACE"] {
+				t.Errorf("%q came, to workspace %q", user, got.Header.Get("X-MLFLOW-WORKSPACE"))
+			}
+			if warned := slices.Contains(s.started, "Warning: others than you can read "+path+"; to end that: chmod 600 "+path); warned != c.warned {
+				t.Errorf("warned: %t; %q", warned, s.started)
+			}
+		})
+	}
+}
+
+func TestBadSettingsEndTheWay(t *testing.T) {
+	for name, c := range map[string]struct{ env, server, want string }{
+		"of the environment": {"MLFLOW_TRACKING_INSECURE_TLS", "", "MLFLOW_TRACKING_INSECURE_TLS"},
+		"of certificates":    {"MLFLOW_TRACKING_CLIENT_CERT_PATH", "https://mlflow.example.com", "MLFLOW_TRACKING_CLIENT_CERT_PATH=" + filepath.Join("nowhere", "x")},
+	} {
+		s := newStage()
+		client := s.client()
+		client.getenv = variables(map[string]string{c.env: filepath.Join("nowhere", "x")})
+		_, _, err := client.connect(t.Context(), Request{TrackingURI: c.server}, step{s})
+		if failure.ClassOf(err) != failure.Invalid || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: %v", name, err)
 		}
 	}
 }

@@ -36,6 +36,17 @@ model's requirements) becomes an image that is built once, without Docker; each 
 model adds its own files as layers. A Knative Service then runs the image by digest. A new
 version takes over when it is ready, and not before; the old one answers until then.
 
+The tracking server is read with the credentials and certificates of MLflow's own clients:
+  MLFLOW_TRACKING_USERNAME, MLFLOW_TRACKING_PASSWORD  for what is not set: ~/.mlflow/credentials,
+                                                      where the tracking server is named by its URL
+  MLFLOW_TRACKING_TOKEN                               where there is no username with a password
+  MLFLOW_TRACKING_SERVER_CERT_PATH                    authorities to trust: a PEM file, or a directory
+  MLFLOW_TRACKING_CLIENT_CERT_PATH                    a certificate and its key, in one PEM file
+  MLFLOW_TRACKING_INSECURE_TLS                        true trusts whatever answers
+  MLFLOW_WORKSPACE                                    the workspace that the model is in
+Without credentials, an MLflow that 'install' put on the cluster with basic-auth is read as its
+admin, by those who may read its Secret.
+
 The last line on standard output is the deployment's URL.`,
 		Example: `  # Version 3 of the registered model iris
   kubectl mlflow deploy iris models:/iris/3 --image-repository registry.example.com/models/iris

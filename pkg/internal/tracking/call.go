@@ -80,8 +80,8 @@ func (c *Client) send(req *http.Request) (*http.Response, error) {
 	resp, err := c.http.Do(req)
 	if err != nil {
 		failed := c.unreachable(err)
-		if isDial(err) {
-			return nil, failed // nobody listens: whoever waits for a server, waits elsewhere
+		if isDial(err) || isUntrusted(err) || isCertificateAlert(err) {
+			return nil, failed // nobody listens: whoever waits for a server, waits elsewhere. And certificates stay as they are
 		}
 		return nil, &transient{err: failed}
 	}

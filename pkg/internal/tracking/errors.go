@@ -2,6 +2,8 @@ package tracking
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -30,6 +32,9 @@ func (e *apiError) Error() string {
 // isAbsent tells whether err says that the thing asked for does not exist. An unknown alias is INVALID_PARAMETER_VALUE in MLflow.
 func isAbsent(err error) bool {
 	e, ok := errors.AsType[*apiError](err)
+	if ok && strings.HasPrefix(e.Message, "Workspace ") {
+		return false // MLFLOW_WORKSPACE names one that does not exist
+	}
 	return ok && (e.Code == "RESOURCE_DOES_NOT_EXIST" || e.Code == "INVALID_PARAMETER_VALUE" && strings.Contains(e.Message, "not found"))
 }
 
@@ -114,13 +119,29 @@ func (c *Client) unreachable(err error) error {
 	if e, ok := errors.AsType[*url.Error](err); ok {
 		err = e.Err // the URL is said already, and without its credentials
 	}
-	return &failure.Error{
+	e := &failure.Error{
 		Class:   failure.Diagnosed,
 		Reason:  "TrackingServerUnreachable",
 		Object:  c.name(),
 		Message: "the tracking server does not answer",
 		Err:     err,
 	}
+	_, named := errors.AsType[x509.HostnameError](err)
+	_, uncertain := errors.AsType[*uncertified](err)
+	switch {
+	case isUntrusted(err) && named:
+		e.Reason, e.Message = "TrackingServerUntrusted", "the tracking server's certificate is not trusted"
+		e.Hint = "set MLFLOW_TRACKING_URI to a name that the certificate is for"
+	case isUntrusted(err):
+		e.Reason, e.Message = "TrackingServerUntrusted", "the tracking server's certificate is not trusted"
+		e.Hint = "set " + serverCertVariable + " to the certificate of the authority that signed it"
+	case isCertificateAlert(err):
+		e.Class, e.Reason, e.Message = failure.Forbidden, "ClientCertificateDenied", "the tracking server does not take our certificate, or asks for one"
+		e.Hint = "set " + clientCertVariable + " to a PEM file with a certificate that it takes, and its key"
+	case uncertain:
+		e.Hint = "it asks for a client certificate: set " + clientCertVariable + " to one that it takes"
+	}
+	return e
 }
 
 // interrupted is the failure of a call whose ctx ended while err kept it waiting.
@@ -138,6 +159,18 @@ func (c *Client) interrupted(ctx context.Context, err error) error {
 		e.Err = err
 	}
 	return e
+}
+
+// isUntrusted tells whether we refused the server's certificate.
+func isUntrusted(err error) bool {
+	_, ok := errors.AsType[*tls.CertificateVerificationError](err)
+	return ok
+}
+
+// isCertificateAlert tells whether the server refused ours. The alert has a type that crypto/tls keeps to itself.
+func isCertificateAlert(err error) bool {
+	e, ok := errors.AsType[*net.OpError](err)
+	return ok && e.Op == "remote error" && strings.Contains(e.Err.Error(), "certificate")
 }
 
 // isDial tells whether the connection could not be made at all.

@@ -23,7 +23,15 @@ func TestRealServer(t *testing.T) {
 		t.Fatalf("KUBECTL_MLFLOW_TEST_TRACKING_URI: %v", err)
 	}
 	ctx := t.Context()
-	c := New(server, Authenticate(http.DefaultTransport, server, CredentialsFrom(os.Getenv)))
+	settings, err := SettingsFrom(os.Getenv)
+	if err != nil {
+		t.Fatal(err)
+	}
+	way, err := settings.Transport(&http.Transport{}, server)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := New(server, way)
 	if err := c.Probe(ctx); err != nil {
 		t.Fatal(err)
 	}
