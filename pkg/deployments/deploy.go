@@ -84,7 +84,7 @@ func (c *Client) prepare(ctx context.Context, r Request, why purpose) (*deployme
 		what = "Checking " + r.ModelURI + " and image repository"
 	}
 	err := progress.Do(c.progress, what, func(s progress.Step) error {
-		repository, err := c.repository(ctx, r, why)
+		repository, err := c.repository(ctx, r, why, s)
 		if err != nil {
 			return err
 		}
@@ -148,7 +148,7 @@ func (c *Client) checkModel(ctx context.Context, r Request, why purpose, d *depl
 			return err
 		}
 	}
-	d.content = image.Content{Key: key, Model: files, Launcher: runtime.Files, Command: runtime.Command, Labels: maps.Clone(annotations)}
+	d.content = image.Content{Key: key, Model: files, Launcher: runtime.Files, Command: runtime.Command, Labels: maps.Clone(annotations), Tag: r.ImageTag, Anew: r.Rebuild}
 	d.spec = serving.Spec{
 		Namespace: r.Namespace, Name: r.Name, Annotations: annotations,
 		ReadyPath: runtime.ReadyPath, Port: runtime.Port, Env: environmentOf(runtime, d.version), Timeout: r.timeout(),

@@ -48,6 +48,9 @@ func TestDeploy(t *testing.T) {
 	if e := s.environment; e.Platform != "linux/arm64" || e.Base != "python:3.11.7@sha256:ba5e" || !slices.Contains(e.Requirements, "scikit-learn==1.7.2") {
 		t.Errorf("environment is %+v", e)
 	}
+	if s.content.Tag != "" || s.content.Anew {
+		t.Errorf("content is %+v", s.content)
+	}
 	if s.content.Key == "" || s.content.Labels[serving.ModelURIKey] != "models:/iris/3" || len(s.content.Command) == 0 {
 		t.Errorf("content is %+v", s.content)
 	}
@@ -317,6 +320,9 @@ func TestValidate(t *testing.T) {
 		"URI of a variable": {func(r *Request) { r.TrackingURI, r.TrackingURIFrom = "mlflow:5000", "MLFLOW_TRACKING_URI" }, "MLFLOW_TRACKING_URI"},
 		"image repository":  {func(r *Request) { r.ImageRepository = "Registry/UPPER" }, "UPPER"},
 		"with a tag":        {func(r *Request) { r.ImageRepository = "registry.example.com/a:latest" }, "latest"},
+		"a tag of its own":  {func(r *Request) { r.ImageTag = "release-2" }, ""},
+		"no tag":            {func(r *Request) { r.ImageTag = "a b" }, "a b"},
+		"tag and no place":  {func(r *Request) { r.ImageRepository, r.ImageTag = "", "a@b" }, "a@b"},
 		"platform":          {func(r *Request) { r.Platform = "windows/amd64" }, "windows"},
 		"part of a second":  {func(r *Request) { r.Timeout = 1500 * time.Millisecond }, "1.5s"},
 		"negative timeout":  {func(r *Request) { r.Timeout = -time.Second }, "-1s"},
@@ -453,5 +459,15 @@ func TestBuildWithoutACluster(t *testing.T) {
 	r.ImageRepository = irisRequest().ImageRepository
 	if _, err := s.client().Build(t.Context(), r); reasonOf(err) != "ClusterUnreachable" {
 		t.Errorf("a cluster that is away is not one that is not there: %v", err)
+	}
+}
+
+func TestTagAndRebuildReachTheMaker(t *testing.T) {
+	s := newStage()
+	r := irisRequest()
+	r.ImageTag, r.Rebuild = "release-2", true
+	result, err := s.client().Deploy(t.Context(), r)
+	if err != nil || s.content.Tag != "release-2" || !s.content.Anew || !strings.Contains(result.Image, "@sha256:") {
+		t.Errorf("%+v, %v; content is %+v", result, err, s.content)
 	}
 }

@@ -92,11 +92,12 @@ type stage struct {
 	record        func() (*instance.Instance, error)
 	services      []corev1.Service
 	admin         tracking.Credentials // of any installation
-	list          error                // of listing them
+	servicesErr   error                // of listing them
 	resolve       func(u tracking.URI) (tracking.Version, error)
 	checkPush     func(ctx context.Context) error
 	check         func(s serving.Spec) error
 	present       func() (serving.Deployment, error)
+	list          func(namespace string, f func(serving.Deployment) error) error // of deployments, where it is set
 	action        string
 	wait          func(targets []readiness.Target) error
 	endpoint      serving.Endpoint
@@ -170,7 +171,7 @@ func (s *stage) client() *Client {
 			}
 			return nil, apierrors.NewNotFound(schema.GroupResource{Resource: "services"}, name)
 		},
-		services: func(context.Context, string) ([]corev1.Service, error) { return s.services, s.list },
+		services: func(context.Context, string) ([]corev1.Service, error) { return s.services, s.servicesErr },
 		admin: func(context.Context, *instance.Instance) (tracking.Credentials, error) {
 			return s.admin, nil
 		},
@@ -263,7 +264,10 @@ func (k knativeClient) Get(context.Context, string, string) (serving.Deployment,
 	return k.present()
 }
 
-func (k knativeClient) List(_ context.Context, _ string, f func(serving.Deployment) error) error {
+func (k knativeClient) List(_ context.Context, namespace string, f func(serving.Deployment) error) error {
+	if k.list != nil {
+		return k.list(namespace, f)
+	}
 	for _, d := range []serving.Deployment{{Namespace: "b", Name: "a"}, {Namespace: "a", Name: "z"}, {Namespace: "a", Name: "b", Reason: "it failed"}} {
 		if err := f(d); err != nil {
 			return err

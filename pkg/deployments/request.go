@@ -1,6 +1,7 @@
 package deployments
 
 import (
+	"cmp"
 	"fmt"
 	"net/url"
 	"regexp"
@@ -31,8 +32,13 @@ type Request struct {
 	// kubeconfig context's namespace. PORT is a number or a name; without it the Service's only one, else "http", else 5000. Empty is
 	// the MLflow that `kubectl mlflow install` put on the cluster.
 	TrackingService string
-	// ImageRepository is where images go, without a tag. Empty is the repository of the Service's present image.
+	// ImageRepository is where images go, without a tag. Empty is the repository of the Service's present image, else the one of the
+	// namespace's other deployments where they share one.
 	ImageRepository string
+	// ImageTag is one more name of the image in its repository, or "". What is deployed is the digest.
+	ImageTag string
+	// Rebuild makes environment and image although the repository may have them.
+	Rebuild bool
 	// BaseImage of the environment. Empty is docker.io/library/python:X.Y-slim of the model's Python.
 	BaseImage string
 	// Platform of the image, "linux/amd64". Empty is the nodes'.
@@ -59,8 +65,12 @@ func (r Request) Validate() error {
 	if err := validateTrackingService(r); err != nil {
 		return err
 	}
-	if r.ImageRepository != "" {
-		if _, err := registry.Open(r.ImageRepository); err != nil {
+	if r.ImageRepository != "" || r.ImageTag != "" {
+		to, err := registry.Open(cmp.Or(r.ImageRepository, "unknown"))
+		if err == nil && r.ImageTag != "" {
+			err = to.CheckTag(r.ImageTag)
+		}
+		if err != nil {
 			return err
 		}
 	}

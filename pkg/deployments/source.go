@@ -6,12 +6,15 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
+	"strings"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/failure"
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/instance"
+	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/serving"
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/tracking"
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/progress"
 )
@@ -88,8 +91,9 @@ func newTransport(dial func(ctx context.Context, network, address string) (net.C
 	return &http.Transport{DialContext: dial, MaxIdleConnsPerHost: 8, IdleConnTimeout: 90 * time.Second, TLSHandshakeTimeout: 10 * time.Second}
 }
 
-// repository is where images go: what was asked for, else where the present image is.
-func (c *Client) repository(ctx context.Context, r Request, why purpose) (string, error) {
+// repository is where images go: what was asked for, else where the present image is, else where those of the namespace's other
+// deployments are.
+func (c *Client) repository(ctx context.Context, r Request, why purpose, s progress.Step) (string, error) {
 	if r.ImageRepository != "" {
 		return r.ImageRepository, nil
 	}
@@ -100,8 +104,35 @@ func (c *Client) repository(ctx context.Context, r Request, why purpose) (string
 	if repository := repositoryOf(present.Image); repository != "" {
 		return repository, nil
 	}
-	return "", &failure.Error{
+	unknown := &failure.Error{
 		Class: failure.Invalid, Reason: "ImageRepositoryMissing", Message: fmt.Sprintf("no image repository is known for %s", r.Name),
 		Hint: "say where its images go: --image-repository REGISTRY/PATH, or KUBECTL_MLFLOW_IMAGE_REPOSITORY",
 	}
+	if noCluster(err) {
+		return "", unknown
+	}
+	others, err := c.repositories(ctx, r.Namespace)
+	switch {
+	case err != nil && failure.ClassOf(err) != failure.Forbidden: // who may not see the others is asked to say it
+		return "", err
+	case len(others) == 1:
+		s.Note(fmt.Sprintf("image repository %s, as of the other deployments in namespace %s", others[0], r.Namespace))
+		return others[0], nil
+	case len(others) > 1:
+		unknown.Message += fmt.Sprintf("; the other deployments in namespace %s use %s", r.Namespace, strings.Join(others, ", "))
+	}
+	return "", unknown
+}
+
+// repositories are those of the images in a namespace, sorted.
+func (c *Client) repositories(ctx context.Context, namespace string) ([]string, error) {
+	var found []string
+	err := c.knative.List(ctx, namespace, func(d serving.Deployment) error {
+		if repository := repositoryOf(d.Image); repository != "" {
+			found = append(found, repository)
+		}
+		return nil
+	})
+	slices.Sort(found)
+	return slices.Compact(found), err
 }

@@ -19,6 +19,7 @@ import (
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/failure"
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/cluster"
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/instance"
+	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/serving"
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/tracking"
 )
 
@@ -143,5 +144,56 @@ func TestBadSettingsEndTheWay(t *testing.T) {
 		if failure.ClassOf(err) != failure.Invalid || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: %v", name, err)
 		}
+	}
+}
+
+// Who says no repository deploys to that of the deployment, else to the one that all others in the namespace share.
+func TestImageRepository(t *testing.T) {
+	const models = "registry.example.com/models"
+	for name, c := range map[string]struct {
+		asked, present string
+		others         []string
+		forbidden      bool
+		want           string
+		says           string // in the note or in the failure
+	}{
+		"asked for":         {asked: "r/asked", present: "r/present@sha256:1", others: []string{models + ":1"}, want: "r/asked"},
+		"the deployment's":  {present: "r:5000/present:3@sha256:1", others: []string{models + ":1"}, want: "r:5000/present"},
+		"the others'":       {others: []string{models + "@sha256:1", "", models + ":2"}, want: models, says: "image repository " + models + ", as of the other deployments in namespace models"},
+		"others disagree":   {others: []string{models + "@sha256:1", "r/b@sha256:2"}, says: "no image repository is known for iris; the other deployments in namespace models use r/b, " + models},
+		"no others":         {says: "no image repository is known for iris"},
+		"others are hidden": {forbidden: true, says: "no image repository is known for iris"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newStage()
+			s.present = func() (serving.Deployment, error) {
+				if c.present == "" {
+					return serving.Deployment{}, &failure.Error{Class: failure.Invalid, Reason: "DeploymentNotFound"}
+				}
+				return serving.Deployment{Image: c.present}, nil
+			}
+			s.list = func(namespace string, f func(serving.Deployment) error) error {
+				if namespace != "models" || c.forbidden {
+					return &failure.Error{Class: failure.Forbidden, Reason: "Forbidden", Message: namespace}
+				}
+				for _, image := range c.others {
+					if err := f(serving.Deployment{Image: image}); err != nil {
+						return err
+					}
+				}
+				return nil
+			}
+			got, err := s.client().repository(t.Context(), Request{Namespace: "models", Name: "iris", ImageRepository: c.asked}, toDeploy, step{s})
+			if got != c.want || (err == nil) != (c.want != "") {
+				t.Errorf("%q, %v; want %q", got, err, c.want)
+			}
+			said := strings.Join(s.notes, "|")
+			if err != nil {
+				said = err.Error()
+			}
+			if !strings.Contains(said, c.says) {
+				t.Errorf("said %q, want %q", said, c.says)
+			}
+		})
 	}
 }

@@ -179,7 +179,7 @@ func TestTrackingServiceThatIsNotThere(t *testing.T) {
 		"may not be listed":       {nil, &failure.Error{Class: failure.Forbidden}, "see what there is: kubectl get services --namespace ml"},
 	} {
 		s, r := newStage(), irisRequest()
-		s.services, s.list, r.TrackingService = c.services, c.list, "ml/mlflow"
+		s.services, s.servicesErr, r.TrackingService = c.services, c.list, "ml/mlflow"
 		_, err := s.client().Deploy(t.Context(), r)
 		f, ok := errors.AsType[*failure.Error](err)
 		if !ok || f.Class != failure.Invalid || f.Object != "service/mlflow" || !strings.Contains(f.Message, "namespace ml") || !strings.HasPrefix(f.Hint, c.hint) {

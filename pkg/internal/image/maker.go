@@ -33,6 +33,8 @@ type Content struct {
 	Launcher fs.FS // and settings: the last layer, so that a change of them leaves model layers as they are
 	Command  []string
 	Labels   map[string]string
+	Tag      string // one more name of the image, or ""
+	Anew     bool   // environment and image are made although the repository may have them
 }
 
 // Maker makes images in one repository. The first builder whose Check is nil builds a missing environment.
@@ -62,28 +64,42 @@ type Made struct {
 }
 
 // Make returns the image of c on e. What the registry has is neither built nor sent. Same input, same digest.
-func (m *Maker) Make(ctx context.Context, e Environment, c Content) (made Made, err error) {
-	launcher, err := digestFS(c.Launcher)
+func (m *Maker) Make(ctx context.Context, e Environment, c Content) (Made, error) {
+	made, digest, err := m.make(ctx, e, c)
 	if err != nil {
 		return Made{}, err
 	}
-	var image, environment string
+	made.Ref = m.Repository.At(digest)
+	if c.Tag != "" {
+		err = m.Repository.Tag(ctx, digest, c.Tag)
+	}
+	return made, err
+}
+
+func (m *Maker) make(ctx context.Context, e Environment, c Content) (made Made, image string, err error) {
+	launcher, err := digestFS(c.Launcher)
+	if err != nil {
+		return Made{}, "", err
+	}
+	var environment string
 	g, looking := errgroup.WithContext(ctx)
-	if c.Key != "" {
+	if c.Key != "" && !c.Anew {
 		g.Go(func() (err error) {
 			image, _, err = m.Repository.Digest(looking, contentTag(e, launcher, c))
 			return err
 		})
 	}
-	g.Go(func() (err error) {
-		environment, _, err = m.Repository.Digest(looking, e.Tag())
-		return err
-	})
+	if !c.Anew {
+		g.Go(func() (err error) {
+			environment, _, err = m.Repository.Digest(looking, e.Tag())
+			return err
+		})
+	}
 	if err := g.Wait(); err != nil {
-		return Made{}, err
+		return Made{}, "", err
 	}
 	if image != "" {
-		return Made{Ref: m.Repository.At(image)}, nil
+		return Made{}, image, nil
 	}
 
 	scratch := layer.NewScratch("")
@@ -106,11 +122,11 @@ func (m *Maker) Make(ctx context.Context, e Environment, c Content) (made Made, 
 		return err
 	})
 	if err := g.Wait(); err != nil {
-		return Made{}, err
+		return Made{}, "", err
 	}
 	if c.Key == "" {
 		if c.Key, err = digestLayers(layers); err != nil {
-			return Made{}, err
+			return Made{}, "", err
 		}
 	}
 	labels := maps.Clone(c.Labels)
@@ -120,20 +136,19 @@ func (m *Maker) Make(ctx context.Context, e Environment, c Content) (made Made, 
 	labels[EnvironmentLabel] = e.Key()
 	start := time.Now()
 	err = progress.Do(m.Progress, "Pushing the image", func(s progress.Step) error {
-		digest, err := m.Repository.Append(ctx, contentTag(e, launcher, c), m.Repository.At(environment), registry.Addition{
+		image, err = m.Repository.Append(ctx, contentTag(e, launcher, c), m.Repository.At(environment), registry.Addition{
 			Platform:   e.Platform,
 			Layers:     layers,
 			Entrypoint: c.Command,
 			Labels:     labels,
 		}, s)
-		made.Ref = m.Repository.At(digest)
 		return err
 	})
 	if err != nil {
-		return Made{}, err
+		return Made{}, "", err
 	}
 	made.Model += time.Since(start)
-	return made, nil
+	return made, image, nil
 }
 
 // pack makes the model's layers and the launcher's, and sends them.

@@ -187,6 +187,31 @@ func TestAnUnchangedModelIsNotRead(t *testing.T) {
 	}
 }
 
+func TestARebuildMakesTheSameAnew(t *testing.T) {
+	f := setUp(t, 0)
+	first := f.make(t, f.content("version 1"))
+	f.reader.opened.Store(0)
+	anew := f.content("version 1")
+	anew.Anew = true
+	again := f.make(t, anew)
+	if again.Ref != first.Ref || f.build.built.Load() != 2 || f.reader.opened.Load() == 0 {
+		t.Errorf("%s, then %s; built %d times, read %d files", first.Ref, again.Ref, f.build.built.Load(), f.reader.opened.Load())
+	}
+}
+
+// Also an image that was there gets the tag.
+func TestOneMoreTag(t *testing.T) {
+	f := setUp(t, 0)
+	f.make(t, f.content("version 1"))
+	tagged := f.content("version 1")
+	tagged.Tag = "release-2"
+	made := f.make(t, tagged)
+	digest, ok, err := f.maker.Repository.Digest(t.Context(), "release-2")
+	if err != nil || !ok || f.maker.Repository.At(digest) != made.Ref {
+		t.Errorf("the tag is %s, %t, %v; want %s", digest, ok, err, made.Ref)
+	}
+}
+
 func TestALocalDirectoryIsReadAndHasTheSameDigestAgain(t *testing.T) {
 	f := setUp(t, 0)
 	first := f.make(t, f.content(""))

@@ -22,6 +22,8 @@ const (
 // Flags is what the user typed.
 type Flags struct {
 	ImageRepository string
+	ImageTag        string
+	Rebuild         bool
 	BaseImage       string
 	Platform        string
 	ModelServer     string
@@ -31,7 +33,9 @@ type Flags struct {
 
 // Add defines the flags.
 func (f *Flags) Add(flags *pflag.FlagSet) {
-	flags.StringVar(&f.ImageRepository, "image-repository", f.ImageRepository, "Repository that images go to, without a tag. Default: $"+args.ImageRepository+", else the one of the deployment's present image")
+	flags.StringVar(&f.ImageRepository, "image-repository", f.ImageRepository, "Repository that images go to, without a tag. Default: $"+args.ImageRepository+", else the one of the deployment's present image, else of the namespace's others")
+	flags.StringVar(&f.ImageTag, "image-tag", f.ImageTag, "One more tag of the image. What is deployed is its digest")
+	flags.BoolVar(&f.Rebuild, "rebuild", f.Rebuild, "Make environment and image anew, although the repository may have them")
 	flags.StringVar(&f.BaseImage, "base-image", f.BaseImage, "Image with Python that the environment stands on. Default: docker.io/library/python:X.Y-slim of the model's Python")
 	flags.StringVar(&f.Platform, "platform", f.Platform, "Platform of the image, as linux/amd64. Default: the nodes'")
 	flags.StringVar(&f.ModelServer, "model-server", f.ModelServer, "Model server in the image. Default: one that fits the model")
@@ -48,6 +52,8 @@ func (f *Flags) Request(typed []string, getenv func(string) string) deployments.
 		TrackingURIFrom: "--" + trackingURIFlag,
 		TrackingService: f.TrackingService,
 		ImageRepository: cmp.Or(f.ImageRepository, getenv(args.ImageRepository)),
+		ImageTag:        f.ImageTag,
+		Rebuild:         f.Rebuild,
 		BaseImage:       f.BaseImage,
 		Platform:        f.Platform,
 		ModelServer:     f.ModelServer,

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"slices"
+	"strings"
 	"syscall"
 
 	"github.com/google/go-containerregistry/pkg/authn"
@@ -104,6 +105,12 @@ func explainAnswer(ctx context.Context, e *transport.Error, what string, repo na
 		return failure.Diagnosed, "RegistryFailed", fmt.Sprintf("%s: %s answered %d", what, host, e.StatusCode),
 			"try again; what was sent is kept and not sent again"
 	}
+}
+
+// immutable tells that a registry does not let a tag move: ECR and Harbor say so in the message, Artifact Registry and Quay with 409.
+func immutable(err error) bool {
+	e, ok := errors.AsType[*transport.Error](err)
+	return ok && (e.StatusCode == http.StatusConflict || strings.Contains(strings.ToLower(e.Error()), "immutable"))
 }
 
 // tried names the credentials that a registry did not accept, never what they hold.

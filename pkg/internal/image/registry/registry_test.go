@@ -428,3 +428,81 @@ type recorder struct{ n, total int64 }
 func (*recorder) Note(string)            {}
 func (*recorder) End(error)              {}
 func (r *recorder) Bytes(n, total int64) { r.n, r.total = n, total }
+
+func TestTag(t *testing.T) {
+	s := serve(t)
+	repository := s.host + "/team/models"
+	r := open(t, repository)
+	push := func(tag, label string) string {
+		t.Helper()
+		a := addition()
+		a.Labels = map[string]string{"version": label}
+		digest, err := r.Append(t.Context(), tag, base(t, s.host+"/python", types.DockerManifestSchema2), a, progress.Discard{}.Start(""))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return digest
+	}
+	one, two := push("one", "1"), push("two", "2")
+	for _, digest := range []string{one, two, one} { // made, moved, moved back
+		if err := r.Tag(t.Context(), digest, "release"); err != nil {
+			t.Fatal(err)
+		}
+		if got, ok, err := r.Digest(t.Context(), "release"); err != nil || !ok || got != digest {
+			t.Errorf("the tag is %s, %t, %v; want %s", got, ok, err, digest)
+		}
+	}
+	s.forget()
+	if err := r.Tag(t.Context(), one, "release"); err != nil || s.count("PUT", "") != 0 {
+		t.Errorf("what it is already is written again: %v", err)
+	}
+	if err := r.CheckTag("v1.2_x-3"); err != nil {
+		t.Error(err)
+	}
+	if err := r.CheckTag("a:b"); failure.ClassOf(err) != failure.Invalid {
+		t.Errorf("a:b is a tag: %v", err)
+	}
+}
+
+// Registries whose tags do not move say it in their own ways.
+func TestATagThatDoesNotMove(t *testing.T) {
+	for name, answer := range map[string]struct {
+		code int
+		text string
+	}{
+		"ECR":               {400, `{"errors": [{"code": "TAG_INVALID", "message": "The image tag 'release' already exists in the 'models' repository and cannot be overwritten because the repository is immutable."}]}`},
+		"Artifact Registry": {409, `{"errors": [{"code": "UNKNOWN", "message": "cannot update tag release. The repository has enabled tag immutability"}]}`},
+		"Harbor":            {412, `{"errors": [{"code": "PRECONDITION", "message": "Failed to process request due to 'models:release' configured as immutable."}]}`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			handler := ggcr.New(ggcr.Logger(log.New(io.Discard, "", 0)))
+			fixed := false
+			h := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if fixed && r.Method == http.MethodPut && strings.HasSuffix(r.URL.Path, "/manifests/release") {
+					w.WriteHeader(answer.code)
+					_, _ = io.WriteString(w, answer.text)
+					return
+				}
+				handler.ServeHTTP(w, r)
+			}))
+			t.Cleanup(h.Close)
+			host := strings.TrimPrefix(h.URL, "http://")
+			r := open(t, host+"/models")
+			from := base(t, host+"/models", types.DockerManifestSchema2)
+			_, first, _ := strings.Cut(from, "@")
+			if err := r.Tag(t.Context(), first, "release"); err != nil {
+				t.Fatal(err)
+			}
+			digest, err := r.Append(t.Context(), "other", from, addition(), progress.Discard{}.Start(""))
+			if err != nil {
+				t.Fatal(err)
+			}
+			fixed = true
+			err = r.Tag(t.Context(), digest, "release")
+			e, ok := errors.AsType[*failure.Error](err)
+			if !ok || e.Class != failure.Refused || e.Reason != "ImageTagImmutable" || !strings.Contains(e.Message, host+"/models:release") || !strings.Contains(strings.Join(e.Evidence, " "), first) {
+				t.Errorf("got %+v", err)
+			}
+		})
+	}
+}

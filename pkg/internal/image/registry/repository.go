@@ -104,6 +104,42 @@ func (r *Repository) Digest(ctx context.Context, tag string) (digest string, ok 
 	return d.Digest.String(), true, nil
 }
 
+// Tag gives an image of this repository, which is there, one more name. A tag that names another image moves. failure.Refused where the
+// registry does not let tags move.
+func (r *Repository) Tag(ctx context.Context, digest, tag string) error {
+	to := r.repo.Tag(tag)
+	present, err := r.puller.Head(ctx, to)
+	if err == nil && present.Digest.String() == digest {
+		return nil
+	}
+	image, err := r.puller.Get(ctx, r.repo.Digest(digest))
+	if err != nil {
+		return r.explain(ctx, "read from", err)
+	}
+	err = r.pusher.Put(ctx, to, image)
+	switch {
+	case err == nil:
+		return nil
+	case present != nil && immutable(err):
+		return &failure.Error{
+			Class: failure.Refused, Reason: "ImageTagImmutable", Message: fmt.Sprintf("the tag %s is another image's, and the registry does not let it move", r.Ref(tag)),
+			Hint: "choose another tag with --image-tag", Evidence: []string{"it is " + present.Digest.String(), "this image is " + digest}, Err: err,
+		}
+	}
+	return r.explain(ctx, "push to", err)
+}
+
+// CheckTag is failure.Invalid where tag has not the form of a tag.
+func (r *Repository) CheckTag(tag string) error {
+	if _, err := name.NewTag(r.given + ":" + tag); err != nil {
+		return &failure.Error{
+			Class: failure.Invalid, Reason: "ImageTagInvalid", Message: fmt.Sprintf("%q is not an image's tag", tag),
+			Hint: "write it as 1.4.2 or release-2026-11: letters, digits, dots, dashes and underscores",
+		}
+	}
+	return nil
+}
+
 // absent tells "not there" from other failures. Some registries answer 403 where a repository does not exist yet; whether one
 // may write there is CheckPush's question.
 func absent(err error) bool {
