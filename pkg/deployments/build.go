@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/image"
@@ -63,7 +64,7 @@ func (c *Client) Build(ctx context.Context, r Request) (*Built, error) {
 }
 
 // environment is what m needs to run under its server, on the nodes' platform.
-func (c *Client) environment(ctx context.Context, r Request, why purpose, to images, m *model.Model, runtime *servingruntime.Runtime, s progress.Step) (image.Environment, error) {
+func (c *Client) environment(ctx context.Context, r Request, why purpose, to images, files model.Files, m *model.Model, runtime *servingruntime.Runtime, s progress.Step) (image.Environment, error) {
 	platform, err := c.platform(ctx, r.Platform, why, s)
 	if err != nil {
 		return image.Environment{}, err
@@ -72,9 +73,16 @@ func (c *Client) environment(ctx context.Context, r Request, why purpose, to ima
 	if err != nil {
 		return image.Environment{}, err
 	}
+	wheels, err := model.Wheels(ctx, files, m)
+	if err != nil {
+		return image.Environment{}, err
+	}
+	if len(m.CondaPackages) > 0 {
+		progress.Say(c.progress, "the model has no requirements.txt: what pip installs of its conda.yaml is taken, and this is not: %s", strings.Join(m.CondaPackages, ", "))
+	}
 	return image.Environment{
 		Base: base, Platform: platform, Python: m.Python,
-		Requirements: slices.Concat(m.Requirements, runtime.Requirements), Constraints: m.Constraints,
+		Requirements: slices.Concat(m.Requirements, runtime.Requirements), Constraints: m.Constraints, Wheels: wheels,
 	}, nil
 }
 

@@ -133,7 +133,7 @@ func (c *Client) checkModel(ctx context.Context, r Request, why purpose, d *depl
 	if err != nil {
 		return err
 	}
-	if d.environment, err = c.environment(ctx, r, why, d.images, m, runtime, s); err != nil {
+	if d.environment, err = c.environment(ctx, r, why, d.images, files, m, runtime, s); err != nil {
 		return err
 	}
 	annotations := map[string]string{serving.ModelURIKey: d.uri, serving.EnvironmentKey: d.environment.Key()}

@@ -3,6 +3,7 @@ package deployments
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"io"
 	"io/fs"
 	"net"
@@ -80,8 +81,7 @@ type stage struct {
 	mu    sync.Mutex
 	calls []string
 	notes []string
-	// started are the names of steps.
-	started []string
+	said  []string
 
 	explicit      bool
 	architectures []string
@@ -191,12 +191,13 @@ func (s *stage) client() *Client {
 	}}
 }
 
-func (s *stage) Start(name string) progress.Step {
+func (s *stage) Say(format string, args ...any) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.started = append(s.started, name)
-	return step{s}
+	s.said = append(s.said, fmt.Sprintf(format, args...))
 }
+
+func (s *stage) Start(string) progress.Step { return step{s} }
 
 type step struct{ *stage }
 

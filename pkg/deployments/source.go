@@ -45,8 +45,7 @@ func (c *Client) connect(ctx context.Context, r Request, s progress.Step) (src s
 			return nil, nil, err
 		}
 		if settings.Exposed != "" {
-			// A step of its own: the next note would replace a note before anybody reads it.
-			c.progress.Start(fmt.Sprintf("Warning: others than you can read %s; to end that: chmod 600 %s", settings.Exposed, settings.Exposed)).End(nil)
+			progress.Say(c.progress, "Warning: others than you can read %[1]s; to end that: chmod 600 %[1]s", settings.Exposed)
 		}
 		transport.DialContext = explainDials(r, server, transport.DialContext)
 	} else {

@@ -125,8 +125,8 @@ func TestAdminOfTheClusterIsWhoHasNoOtherCredentials(t *testing.T) {
 			if user, _, _ := got.BasicAuth(); user != c.want || got.Header.Get("X-MLFLOW-WORKSPACE") != c.env["MLFLOW_WORKSPACE"] {
 				t.Errorf("%q came, to workspace %q", user, got.Header.Get("X-MLFLOW-WORKSPACE"))
 			}
-			if warned := slices.Contains(s.started, "Warning: others than you can read "+path+"; to end that: chmod 600 "+path); warned != c.warned {
-				t.Errorf("warned: %t; %q", warned, s.started)
+			if warned := slices.Contains(s.said, "Warning: others than you can read "+path+"; to end that: chmod 600 "+path); warned != c.warned {
+				t.Errorf("warned: %t; %q", warned, s.said)
 			}
 		})
 	}

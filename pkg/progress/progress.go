@@ -25,6 +25,15 @@ func Do(r Reporter, name string, f func(Step) error) error {
 	return err
 }
 
+// Say tells a sentence that stays, where a Note would be replaced by the next. A Reporter without a Say has no place for it.
+func Say(r Reporter, format string, args ...any) {
+	if r, ok := r.(interface {
+		Say(format string, args ...any)
+	}); ok {
+		r.Say(format, args...)
+	}
+}
+
 // Discard is a Reporter that nobody listens to.
 type Discard struct{}
 

@@ -9,12 +9,14 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"path"
 	"regexp"
 	"slices"
 	"strings"
 
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/failure"
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/image/registry"
+	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/model"
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/progress"
 )
 
@@ -36,7 +38,7 @@ type Environment struct {
 	Requirements []string
 	Constraints  []string
 	Apt          []string
-	Wheels       []string // sha256 of local wheels, lower-case hex
+	Wheels       []model.Wheel // that the model brings with it: their digests count, their paths do not
 }
 
 // Key is the sha256 of the canonical JSON of e and of the recipe's version, lower-case hex. No credential goes into it.
@@ -58,8 +60,12 @@ func (e Environment) Key() string {
 		Requirements: canonicalLines(e.Requirements),
 		Constraints:  canonicalLines(e.Constraints),
 		Apt:          sorted(e.Apt),
-		Wheels:       sorted(e.Wheels),
+		Wheels:       []string{},
 	}
+	for _, wheel := range e.Wheels {
+		canonical.Wheels = append(canonical.Wheels, wheel.SHA256)
+	}
+	canonical.Wheels = sorted(canonical.Wheels)
 	// Strings, slices of them and an int: Marshal has nothing to refuse.
 	text, err := json.Marshal(canonical)
 	if err != nil {
@@ -88,6 +94,9 @@ func canonicalLines(lines []string) []string {
 			continue
 		}
 		options = options || strings.HasPrefix(line, "-")
+		if name, rest, ok := model.LocalWheel(line); ok {
+			line = path.Base(name) + rest
+		}
 		out = append(out, userinfo.ReplaceAllString(line, "://"))
 	}
 	if options {

@@ -5,6 +5,7 @@ import (
 
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/failure"
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/image"
+	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/model"
 )
 
 func TestKey(t *testing.T) {
@@ -34,12 +35,27 @@ func TestKey(t *testing.T) {
 		"requirement": func(e *image.Environment) { e.Requirements[1] = "numpy==2.4.7" },
 		"constraint":  func(e *image.Environment) { e.Constraints = nil },
 		"apt":         func(e *image.Environment) { e.Apt = []string{"libgomp1"} },
-		"wheel":       func(e *image.Environment) { e.Wheels = []string{"aa"} },
+		"wheel":       func(e *image.Environment) { e.Wheels = []model.Wheel{{SHA256: "aa"}} },
 		"moved":       func(e *image.Environment) { e.Constraints, e.Apt = nil, []string{"pandas<4"} },
 	} {
 		if of(change) == key {
 			t.Errorf("%s must change the key", name)
 		}
+	}
+}
+
+func TestKeyOfWheels(t *testing.T) {
+	of := func(path, sha256 string) string {
+		return image.Environment{
+			Requirements: []string{path + "[fast]", "mlflow==3.17.2"}, Wheels: []model.Wheel{{Path: path, SHA256: sha256}},
+		}.Key()
+	}
+	key := of("wheels/mine-1.0-py3-none-any.whl", "aa")
+	if of("code/mine-1.0-py3-none-any.whl", "aa") != key {
+		t.Error("where in the model a wheel is must not change the key")
+	}
+	if of("wheels/mine-1.0-py3-none-any.whl", "bb") == key || of("wheels/mine-1.1-py3-none-any.whl", "aa") == key {
+		t.Error("another wheel must change the key")
 	}
 }
 

@@ -31,6 +31,7 @@ type Model struct {
 	Python        string   // "3.11.7"
 	Requirements  []string // one requirement or option line each, comments removed
 	Constraints   []string
+	CondaPackages []string // what conda would install beside pip's part, of a model with no requirements.txt: "cudatoolkit=11.8"
 	Signature     *Signature
 	InputExample  []byte // serving_input_example.json, or nil
 	RunsCode      bool   // pickle, code paths or loader module

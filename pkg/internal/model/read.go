@@ -2,10 +2,12 @@ package model
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"io"
 	"path"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -59,14 +61,14 @@ func read(ctx context.Context, f Files) (*Model, error) {
 	if m.Python, err = pythonVersion(env, doc); err != nil {
 		return nil, err
 	}
-	if _, ok := sizes[requirementsFile]; !ok {
-		return nil, invalid(requirementsFile, 0, "is not there: nothing says which packages the model needs")
-	}
-	if m.Requirements, err = r.lines(requirementsFile); err != nil {
+	if err := r.requirements(m, doc); err != nil {
 		return nil, err
 	}
 	if m.Constraints, err = r.lines(constraintsFile); err != nil {
 		return nil, err
+	}
+	if _, ok := sizes[constraintsFile]; ok { // MLflow puts them beside the requirements, which then refer to them
+		m.Requirements = slices.DeleteFunc(m.Requirements, ownConstraints.MatchString)
 	}
 	example := servingInputFile
 	if doc.Example.ServingInputPath != "" {
@@ -78,6 +80,30 @@ func read(ctx context.Context, f Files) (*Model, error) {
 	m.RunsCode = m.RunsCode || slices.ContainsFunc(listed, func(f File) bool { return isPickle(f.Path) })
 	return m, nil
 }
+
+// requirements reads which packages m needs: from requirements.txt, else from conda.yaml, which then also says for which Python.
+func (r reader) requirements(m *Model, doc *mlmodel) (err error) {
+	if _, ok := r.sizes[requirementsFile]; ok {
+		m.Requirements, err = r.lines(requirementsFile)
+		return err
+	}
+	name := doc.condaPath()
+	text, err := r.text(name)
+	if err != nil {
+		return err
+	}
+	if text == nil {
+		return invalid(requirementsFile, 0, "is not there, nor is %s: nothing says which packages the model needs", name)
+	}
+	c, err := parseConda(name, text)
+	if err != nil {
+		return err
+	}
+	m.Requirements, m.CondaPackages, m.Python = c.pip, c.others, cmp.Or(c.python, m.Python)
+	return nil
+}
+
+var ownConstraints = regexp.MustCompile(`^(?:-c|--constraint)[\s=]+(?:\./)?` + regexp.QuoteMeta(constraintsFile) + `$`)
 
 // noMLmodel says that the directory holds no model, and where one is, if it is further down.
 func noMLmodel(listed []File) error {

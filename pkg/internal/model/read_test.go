@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"testing/fstest"
@@ -123,6 +124,7 @@ func TestRequirementLines(t *testing.T) {
 		"numpy==2.4.6 \\\n    --hash=sha256:aa \\\n  # in between\n" +
 		"pkg @ https://example.com/p.zip#sha256=bb\n" +
 		"-c constraints.txt\n" +
+		"-c more.txt\n" +
 		"--extra-index-url https://example.com/simple\n" +
 		"scipy==1.17.1 \\"
 	m, err := Read(t.Context(), model2(map[string]string{"requirements.txt": text, "constraints.txt": "pandas<3\n"}))
@@ -133,7 +135,7 @@ func TestRequirementLines(t *testing.T) {
 		"mlflow==3.17.2",
 		"numpy==2.4.6     --hash=sha256:aa",
 		"pkg @ https://example.com/p.zip#sha256=bb",
-		"-c constraints.txt",
+		"-c more.txt",
 		"--extra-index-url https://example.com/simple",
 		"scipy==1.17.1",
 	}
@@ -142,6 +144,46 @@ func TestRequirementLines(t *testing.T) {
 	}
 	if !reflect.DeepEqual(m.Constraints, []string{"pandas<3"}) {
 		t.Errorf("constraints = %q", m.Constraints)
+	}
+}
+
+func TestWithoutRequirementsPipsPartOfCondaIsTaken(t *testing.T) {
+	files := map[string]string{
+		"requirements.txt": "",
+		"MLmodel":          "flavors: {python_function: {loader_module: mlflow.sklearn, env: env.yaml, python_version: 3.10.1}}\n",
+		"env.yaml": `channels: [defaults]
+dependencies:
+- conda-forge::python=3.11.7
+- scikit-learn=0.22.1
+- pip<=26.3
+- pip:
+  - mlflow==2.22.1  # the server's
+  - "--extra-index-url https://example.com/simple"
+- cudatoolkit
+name: mlflow-env
+`,
+	}
+	m, err := Read(t.Context(), model2(files))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if m.Python != "3.11.7" || !slices.Equal(m.Requirements, []string{"mlflow==2.22.1", "--extra-index-url https://example.com/simple"}) ||
+		!slices.Equal(m.CondaPackages, []string{"scikit-learn=0.22.1", "cudatoolkit"}) {
+		t.Errorf("Python %q, requirements %q, conda's %q", m.Python, m.Requirements, m.CondaPackages)
+	}
+	files["MLmodel"] = "flavors: {python_function: {env: {conda: env.yaml, virtualenv: python_env.yaml}, python_version: 3.10.1}}\n"
+	files["env.yaml"] = "dependencies: [python>=3.8, pip]\n"
+	if m, err = Read(t.Context(), model2(files)); err != nil || m.Python != "3.10.1" || len(m.Requirements) != 0 || len(m.CondaPackages) != 0 {
+		t.Errorf("got %+v, %v", m, err)
+	}
+	for text, want := range map[string]string{
+		"dependencies:\n- python=3.11\n- [pip]\n": "env.yaml:3: is neither a package nor pip's part",
+		"dependencies:\n- python=3.11\n- '='\n":   `env.yaml:3: "=" is not a package`,
+	} {
+		files["env.yaml"] = text
+		if _, err := Read(t.Context(), model2(files)); failure.ClassOf(err) != failure.Invalid || !strings.Contains(err.Error(), want) {
+			t.Errorf("error = %v, want Invalid with %q", err, want)
+		}
 	}
 }
 
@@ -183,7 +225,7 @@ func TestReadNamesFileAndLine(t *testing.T) {
 		"empty":                {map[string]string{"MLmodel": "\n"}, "MLmodel: is empty"},
 		"Python is no version": {map[string]string{"python_env.yaml": "build_dependencies: []\npython: latest\n"}, `python_env.yaml:2: "latest" is not a Python version`},
 		"binary requirements":  {map[string]string{"requirements.txt": "numpy\nscipy\x00\n"}, "requirements.txt:2: holds a character that is no text"},
-		"no requirements":      {map[string]string{"requirements.txt": ""}, "requirements.txt: is not there"},
+		"no requirements":      {map[string]string{"requirements.txt": ""}, "requirements.txt: is not there, nor is conda.yaml"},
 		"huge requirements":    {map[string]string{"requirements.txt": strings.Repeat("#\n", maxText)}, "requirements.txt: is larger than 4 MiB"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -96,7 +96,7 @@ var (
 // mlflowRequirement returns what to add to the model's requirements: nothing, or the MLflow that logged it where they do not name one.
 func mlflowRequirement(m *model.Model) ([]string, error) {
 	for _, line := range m.Requirements {
-		found := mlflowLine.FindStringSubmatch(strings.TrimSpace(line))
+		found := mlflowLine.FindStringSubmatch(strings.TrimSpace(model.Plain(line)))
 		if found == nil {
 			continue
 		}

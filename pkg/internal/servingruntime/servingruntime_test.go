@@ -45,6 +45,7 @@ func TestChooseAndTheModelsMLflow(t *testing.T) {
 		{requirement: "mlflow==3.17.2"},
 		{requirement: "mlflow"},
 		{requirement: "mlflow[extras]>=2.3"},
+		{requirement: "wheels/mlflow-3.17.2-py3-none-any.whl", logged: "3.18.0"},
 		{requirement: "mlflow-skinny==2.22.0"},
 		{requirement: "MLflow >= 2.1, < 3"},
 		{requirement: "mlflow<3,>=2.9"},

@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -22,6 +23,7 @@ import (
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/image"
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/image/layer"
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/image/registry"
+	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/model"
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/progress"
 )
 
@@ -50,9 +52,6 @@ func (b *Builder) Check(ctx context.Context, e image.Environment) error {
 	if len(e.Apt) > 0 {
 		return cannot("it installs no system packages, and the environment needs "+strings.Join(e.Apt, ", "), "give a base image that has them with --base-image")
 	}
-	if len(e.Wheels) > 0 {
-		return cannot("the model brings wheels of its own", "log the model again with requirements from an index")
-	}
 	for _, line := range slices.Concat(e.Requirements, e.Constraints) {
 		if err := checkLine(line); err != nil {
 			return err
@@ -62,22 +61,38 @@ func (b *Builder) Check(ctx context.Context, e image.Environment) error {
 	return err
 }
 
-// checkLine refuses requirements that are not wheels of an index: what lies beside the requirements on this machine is not the
-// model's, and what has to be built may build differently each time.
+// checkLine refuses requirements that are no wheels, neither of an index nor of the model: what lies beside the requirements on this
+// machine is not the model's, and source code would run here to be built, and may build differently each time.
 func checkLine(line string) error {
 	line = strings.TrimSpace(line)
-	const hint = "log the model again with a requirement that has a wheel in an index"
+	if _, _, ok := model.LocalWheel(line); ok {
+		return nil
+	}
+	shown := redact(line)
+	const build = "build a wheel of it, put it into the model (code_paths=[\"NAME.whl\"], pip_requirements=[\"code/NAME.whl\"]), and log it again"
+	const docker = "; or build with Docker"
 	switch option, _, _ := strings.Cut(strings.ReplaceAll(line, "=", " "), " "); {
 	case slices.Contains([]string{"-r", "--requirement", "-c", "--constraint", "-e", "--editable"}, option):
-		return cannot(fmt.Sprintf("the requirement %q names a file", line), hint)
-	case strings.Contains(line, "git+"), strings.Contains(line, "hg+"), strings.Contains(line, "svn+"), strings.Contains(line, "bzr+"):
-		return cannot(fmt.Sprintf("the requirement %q is source code that would have to be built", redact(line)), hint)
+		return cannot(fmt.Sprintf("the requirement %q names a file or a directory of the machine that logged the model", shown),
+			"log the model again with the requirements themselves")
+	case vcs.MatchString(line):
+		return cannot(fmt.Sprintf("the requirement %q is source code that would have to be built", shown), build+docker)
 	case strings.Contains(line, "file:"), strings.HasPrefix(line, "."), strings.HasPrefix(line, "/"),
 		strings.HasPrefix(line, "code/"), strings.HasPrefix(line, "wheels/"):
-		return cannot(fmt.Sprintf("the requirement %q is a local path", line), hint)
+		return cannot(fmt.Sprintf("the requirement %q is a path on the machine that logged the model", shown), build)
+	case strings.HasPrefix(line, "-"):
+	case remote.MatchString(line) && !remoteWheel.MatchString(line):
+		return cannot(fmt.Sprintf("the requirement %q is source code that would have to be built", shown), build+docker)
 	}
 	return nil
 }
+
+var (
+	vcs = regexp.MustCompile(`(?i)\b(?:git|hg|svn|bzr)\+`)
+	// remote is a requirement that is a URL, and remoteWheel one whose URL is a wheel's.
+	remote      = regexp.MustCompile(`^(?:[A-Za-z0-9][^\s@]*\s*@\s*)?[a-z]+://`)
+	remoteWheel = regexp.MustCompile(`\.whl(?:$|[?#\s;])`)
+)
 
 func cannot(why, hint string) error {
 	return &failure.Error{Class: failure.Diagnosed, Reason: "BuilderCannot", Message: "uv cannot build the environment: " + why, Hint: hint}

@@ -3,9 +3,14 @@ package uv
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -13,6 +18,7 @@ import (
 
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/failure"
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/image"
+	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/model"
 )
 
 // install unpacks the wheels of e's requirements into target. python is the full version that they are chosen for. uv needs some
@@ -25,6 +31,11 @@ func install(ctx context.Context, uv, dir, target string, e image.Environment, p
 	args := []string{
 		"pip", "install", "--color", "never", "--no-progress",
 		"--target", target, "--python-version", python, "--python-platform", platform, "--only-binary", ":all:",
+	}
+	// The model's own wheels lie where its requirements name them, beside the requirements.
+	dir = filepath.Join(dir, "model")
+	if err := writeWheels(ctx, dir, e.Wheels); err != nil {
+		return err
 	}
 	for _, list := range []struct {
 		option, file string
@@ -46,6 +57,49 @@ func install(ctx context.Context, uv, dir, target string, e image.Environment, p
 	out, err := run(ctx, dir, settings.environment(os.Environ()), nil, uv, args...)
 	if err != nil {
 		return explain(ctx, err, out, e)
+	}
+	return nil
+}
+
+// writeWheels writes each wheel to its path below dir, and cannot write elsewhere.
+func writeWheels(ctx context.Context, dir string, wheels []model.Wheel) (err error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return fmt.Errorf("make a directory for the model's wheels: %w", err)
+	}
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return fmt.Errorf("open the directory for the model's wheels: %w", err)
+	}
+	defer func() { err = errors.Join(err, root.Close()) }()
+	for _, w := range wheels {
+		if err := writeWheel(ctx, root, w); err != nil {
+			return fmt.Errorf("the model's wheel %s: %w", w.Path, err)
+		}
+	}
+	return nil
+}
+
+func writeWheel(ctx context.Context, root *os.Root, w model.Wheel) (err error) {
+	if err := root.MkdirAll(path.Dir(w.Path), 0o700); err != nil {
+		return err
+	}
+	in, err := w.Open(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, in.Close()) }()
+	out, err := root.OpenFile(w.Path, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
+	if err != nil {
+		return err
+	}
+	sum := sha256.New()
+	_, err = io.Copy(io.MultiWriter(out, sum), in)
+	if err = errors.Join(err, out.Close()); err != nil {
+		return err
+	}
+	// The environment is known by the digest from before: another wheel must not come under its name.
+	if got := hex.EncodeToString(sum.Sum(nil)); got != w.SHA256 {
+		return fmt.Errorf("it has sha256 %s, want %s: it changed, or did not arrive whole", got, w.SHA256)
 	}
 	return nil
 }
@@ -84,8 +138,6 @@ func verdicts(e image.Environment) []verdict {
 		compile(`(?i)no interpreter found|python-build-standalone`, "PythonMissing", "uv needs a Python interpreter, of any version, and found none",
 			"install Python 3"),
 		compile(`(?i)no space left on device`, "DiskFull", "the disk is full", "make room in the cache directory"),
-		compile(`(\S+) has no (?:usable )?wheels`, "NoWheel", "$1 has no wheel for "+at, relog+", with a version that has one"),
-		compile(`(?i)wheels are required for .([\w.-]+)`, "NoWheel", "$1 has no wheel for "+at, relog+", with a version that has one"),
 		compile(`(\S+) was not found in the (?:package registry|provided)`, "PackageNotFound", "the Python package index has no package $1",
 			"check its spelling, or name the index that has it in UV_INDEX or PIP_EXTRA_INDEX_URL"),
 		compile(`[Tt]here (?:is|are) no versions? of (\S+)`, "PackageNotFound", "the Python package index has no version $1 for "+at, relog),
@@ -109,6 +161,10 @@ func explain(ctx context.Context, err error, out string, e image.Environment) er
 		Hint:     "see its last lines",
 		Evidence: lines[max(0, len(lines)-evidence):],
 		Err:      err,
+	}
+	if n, ok := findNoWheel(out); ok {
+		failed.Reason, failed.Message, failed.Hint = "NoWheel", redact(n.message(e)), n.hint(e)
+		return failed
 	}
 	for _, v := range verdicts(e) {
 		if found := v.pattern.FindStringSubmatchIndex(out); found != nil {

@@ -65,7 +65,7 @@ func group(dir string) ([][]layer.File, error) {
 		return nil, fmt.Errorf("list the environment's files: %w", err)
 	}
 	for _, f := range files {
-		if f.Path == ".lock" { // uv's own
+		if f.Path == ".lock" || origin(f.Path) { // uv's own
 			continue
 		}
 		if f, err = neutral(root, f); err != nil {
@@ -101,7 +101,12 @@ func group(dir string) ([][]layer.File, error) {
 // scriptLine is how uv makes a script start this machine's interpreter; the second form is for long paths.
 var scriptLine = regexp.MustCompile(`\A#!(?:/bin/sh\n'''exec' [^\n]*\n' '''|[^\n]*python[^\n]*)\n`)
 
-// neutral takes this machine's interpreter out of scripts, and the scripts' digests out of the lists of installed files.
+// origin tells the files in which uv keeps from where it has a package: a path on this machine and a time, or a URL.
+func origin(name string) bool {
+	return (path.Base(name) == "direct_url.json" || path.Base(name) == "uv_cache.json") && strings.HasSuffix(path.Dir(name), ".dist-info")
+}
+
+// neutral takes this machine's interpreter out of scripts, and the scripts' digests and the origins out of the lists of installed files.
 func neutral(root fs.FS, f layer.File) (layer.File, error) {
 	record := path.Base(f.Path) == "RECORD" && strings.HasSuffix(path.Dir(f.Path), ".dist-info")
 	if !record && path.Dir(f.Path) != "bin" {
@@ -113,6 +118,7 @@ func neutral(root fs.FS, f layer.File) (layer.File, error) {
 	}
 	if record {
 		content = recordedScript.ReplaceAll(content, []byte("$1,,"))
+		content = recordedOrigin.ReplaceAll(content, nil)
 	} else {
 		content = scriptLine.ReplaceAll(content, []byte("#!/usr/bin/env python\n"))
 	}
@@ -120,6 +126,9 @@ func neutral(root fs.FS, f layer.File) (layer.File, error) {
 	f.Open = func(context.Context) (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(content)), nil }
 	return f, nil
 }
+
+// recordedOrigin is the line in RECORD of a file that origin tells.
+var recordedOrigin = regexp.MustCompile(`(?m)^[^/\n]*\.dist-info/(?:direct_url|uv_cache)\.json,[^\n]*\n`)
 
 // recordedScript is a script's line in RECORD: path, digest, size.
 var recordedScript = regexp.MustCompile(`(?m)^((?:\.\./)*bin/[^,\n]*),[^,\n]*,[0-9]*`)

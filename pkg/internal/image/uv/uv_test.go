@@ -23,6 +23,7 @@ import (
 
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/failure"
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/image"
+	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/model"
 )
 
 func environment() image.Environment {
@@ -43,7 +44,8 @@ func TestCheckTakesWheelsOfAnIndex(t *testing.T) {
 	pathWith(t, "echo 'uv 0.13.9 (x86_64-unknown-linux-gnu)'")
 	for _, line := range []string{
 		"mlflow==3.17.2", "mlflow[extras]>=3 ; python_version < '3.13'", "--extra-index-url https://index.example.com/simple",
-		"torch @ https://example.com/torch-2.9-cp311-none-any.whl",
+		"torch @ https://example.com/torch-2.9-cp311-none-any.whl", "https://example.com/torch-2.9-cp311-none-any.whl#sha256=aa",
+		"wheels/mine-1.0-py3-none-any.whl", "./code/mine-1.0-py3-none-any.whl[fast] ; python_version < '3.13'", "--find-links https://example.com/wheels",
 	} {
 		e := environment()
 		e.Requirements = append(e.Requirements, line)
@@ -59,17 +61,19 @@ func TestCheckRefusesWhatUvCannotBuild(t *testing.T) {
 		"git":           func(e *image.Environment) { e.Requirements = []string{"mlflow @ git+https://github.com/mlflow/mlflow"} },
 		"-r":            func(e *image.Environment) { e.Requirements = []string{"-r /etc/passwd"} },
 		"--requirement": func(e *image.Environment) { e.Requirements = []string{"--requirement=more.txt"} },
-		"code/":         func(e *image.Environment) { e.Requirements = []string{"code/mine-1.0-py3-none-any.whl"} },
+		"code/":         func(e *image.Environment) { e.Requirements = []string{"code/mine"} },
+		"../":           func(e *image.Environment) { e.Requirements = []string{"../mine-1.0-py3-none-any.whl"} },
+		"tar.gz":        func(e *image.Environment) { e.Requirements = []string{"mine @ https://example.com/mine-1.0.tar.gz"} },
+		"zip":           func(e *image.Environment) { e.Requirements = []string{"https://bob:hunter2@example.com/mine.zip"} },
 		"file:":         func(e *image.Environment) { e.Requirements = []string{"mine @ file:///home/bob/mine.whl"} },
 		"-e":            func(e *image.Environment) { e.Constraints = []string{"-e ."} },
 		"libgomp1":      func(e *image.Environment) { e.Apt = []string{"libgomp1"} },
-		"wheels":        func(e *image.Environment) { e.Wheels = []string{"aa"} },
 		"linux/s390x":   func(e *image.Environment) { e.Platform = "linux/s390x" },
 	} {
 		e := environment()
 		change(&e)
 		err := (&Builder{}).Check(t.Context(), e)
-		if failure.ClassOf(err) != failure.Diagnosed || !strings.Contains(err.Error(), what) {
+		if failure.ClassOf(err) != failure.Diagnosed || !strings.Contains(err.Error(), what) || strings.Contains(err.Error(), "hunter2") {
 			t.Errorf("%s: %v, want failure.Diagnosed that names it", what, err)
 		}
 	}
@@ -91,6 +95,16 @@ func TestUvsTalkInOneSentence(t *testing.T) {
 	for _, c := range []struct{ name, out, reason, message string }{
 		{"no wheel", "error: No solution found when resolving dependencies\n  cause: Because numpy==1.21.0 has no usable wheels and you require numpy==1.21.0, we can conclude that your requirements are unsatisfiable.\n\nhint: Wheels are required for `numpy` because building from source is disabled",
 			"NoWheel", "numpy==1.21.0 has no wheel for Python 3.11 on linux/amd64"},
+		{"no wheel for what a package needs", "error: No solution found when resolving dependencies\n  cause: Because fire==0.4.0 has no usable wheels and needs==1.0 depends on fire==0.4.0, we can conclude that needs==1.0 cannot be used.\n         And because only needs==1.0 is available and you require needs, we can conclude that your requirements are unsatisfiable.\n\nhint: Wheels are required for `fire` because building from source is disabled for all packages (i.e., with `--no-build`)",
+			"NoWheel", "fire==0.4.0 has no wheel for Python 3.11 on linux/amd64, and needs==1.0 needs it"},
+		{"no wheel in a range", "  cause: Because fire<=0.4.0 has no usable wheels and only the following versions of fire are available:\n             fire<=0.4.0\n             fire>=0.5\n         we can conclude that fire<0.5 cannot be used.\n         And because any==1.0 depends on fire<0.5, we can conclude that any==1.0 cannot be used.\n",
+			"NoWheel", "fire<=0.4.0 has no wheel for Python 3.11 on linux/amd64, and any==1.0 needs it"},
+		{"wheels for other Pythons", "  cause: Because torch==1.2.0 has no wheels with a matching Python ABI tag (e.g., `cp311`) and you require torch==1.2.0, we can conclude that your requirements are unsatisfiable.\n\nhint: You require CPython 3.11 (`cp311`), but we only found wheels for `torch` (v1.2.0) with the following Python ABI tags: `cp27m`, `cp36m`, `cp37m`",
+			"NoWheel", "torch==1.2.0 has no wheel for Python 3.11 on linux/amd64; there is one for cp27m, cp36m, cp37m"},
+		{"wheels for other platforms", "  cause: Because pywin32==306 has no wheels with a matching platform tag (e.g., `manylinux_2_28_x86_64`) and you require pywin32==306, we can conclude that your requirements are unsatisfiable.\n\nhint: Wheels are available for `pywin32` (v306) on the following platforms: `win32`, `win_amd64`, `win_arm64`",
+			"NoWheel", "pywin32==306 has no wheel for Python 3.11 on linux/amd64; there is one for win32, win_amd64, win_arm64"},
+		{"the model's own wheel", "error: Failed to determine installation plan\n  cause: A path (wheels/plat-1.0-cp311-cp311-macosx_11_0_arm64.whl) dependency is incompatible with the current platform\n\nhint: The wheel is compatible with macOS (`macosx_11_0_arm64`), but you're on Linux (`manylinux_2_28_x86_64`)",
+			"NoWheel", "the wheel wheels/plat-1.0-cp311-cp311-macosx_11_0_arm64.whl is not for Python 3.11 on linux/amd64; there is one for macosx_11_0_arm64"},
 		{"no package", "error: No solution found when resolving dependencies\n  cause: Because nosuch was not found in the package registry and you require nosuch==1, we can conclude that your requirements are unsatisfiable.",
 			"PackageNotFound", "the Python package index has no package nosuch"},
 		{"no version", "  cause: Because there is no version of mlflow==99.0 and you require mlflow==99.0, we can conclude that your requirements are unsatisfiable.",
@@ -128,14 +142,16 @@ func TestInstallGivesUvArgumentsAndNoSecrets(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "pip.conf"), []byte(conf), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	pathWith(t, `echo "$@" > args; echo "$UV_DEFAULT_INDEX" > index; cat requirements.txt > sent`)
+	pathWith(t, `exec 2>&1; echo "$@" > args; echo "$UV_DEFAULT_INDEX" > index; cat requirements.txt > sent; cat wheels/*.whl > wheels.txt`)
 	uv := filepath.Join(strings.Split(os.Getenv("PATH"), ":")[0], "uv")
 	e := environment()
 	e.Constraints = []string{"pandas<4"}
+	e.Wheels = []model.Wheel{{Path: "wheels/mine-1.0-py3-none-any.whl", SHA256: sum("a wheel"), Open: open("a wheel")}}
 	if err := install(t.Context(), uv, dir, filepath.Join(dir, "env"), e, "3.11.9"); err != nil {
 		t.Fatal(err)
 	}
-	args := read(t, dir, "args")
+	work := filepath.Join(dir, "model")
+	args := read(t, work, "args")
 	for _, want := range []string{
 		"--only-binary :all:", "--python-version 3.11.9", "--python-platform x86_64-manylinux_2_28", "--target " + dir + "/env", "--constraints",
 	} {
@@ -146,11 +162,39 @@ func TestInstallGivesUvArgumentsAndNoSecrets(t *testing.T) {
 	if strings.Contains(args, "hunter2") {
 		t.Errorf("a password among the arguments: %q", args)
 	}
-	if got := read(t, dir, "index"); got != "https://bob:hunter2@index.example.com/simple\n" {
+	if got := read(t, work, "index"); got != "https://bob:hunter2@index.example.com/simple\n" {
 		t.Errorf("uv was told of the index %q", got)
 	}
-	if got := read(t, dir, "sent"); got != "mlflow==3.17.2\n" {
+	if got := read(t, work, "wheels.txt"); got != "a wheel" {
+		t.Errorf("the model's wheel reached uv as %q", got)
+	}
+	if got := read(t, work, "sent"); got != "mlflow==3.17.2\n" {
 		t.Errorf("requirements %q", got)
+	}
+}
+
+func sum(text string) string {
+	sum := sha256.Sum256([]byte(text))
+	return hex.EncodeToString(sum[:])
+}
+
+func open(text string) func(context.Context) (io.ReadCloser, error) {
+	return func(context.Context) (io.ReadCloser, error) { return io.NopCloser(strings.NewReader(text)), nil }
+}
+
+func TestAWheelIsTheOneThatWasCounted(t *testing.T) {
+	for what, w := range map[string]model.Wheel{
+		"it has sha256": {Path: "wheels/mine-1.0-py3-none-any.whl", SHA256: sum("a wheel"), Open: open("another wheel")},
+		"escapes":       {Path: "../mine-1.0-py3-none-any.whl", SHA256: sum("a wheel"), Open: open("a wheel")},
+	} {
+		dir := t.TempDir()
+		err := writeWheels(t.Context(), filepath.Join(dir, "model"), []model.Wheel{w})
+		if err == nil || !strings.Contains(err.Error(), what) {
+			t.Errorf("%s: %v, want an error with %q", w.Path, err, what)
+		}
+		if _, err := os.Stat(filepath.Join(dir, "mine-1.0-py3-none-any.whl")); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("written outside of its directory: %v", err)
+		}
 	}
 }
 
