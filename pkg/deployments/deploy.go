@@ -149,6 +149,10 @@ func (c *Client) checkModel(ctx context.Context, r Request, why purpose, d *depl
 		}
 	}
 	d.content = image.Content{Key: key, Model: files, Launcher: runtime.Files, Command: runtime.Command, Labels: maps.Clone(annotations), Tag: r.ImageTag, Anew: r.Rebuild}
+	d.content.Present = func(ctx context.Context) (string, error) {
+		present, err := c.knative.Get(ctx, r.Namespace, r.Name)
+		return present.Image, err
+	}
 	d.spec = serving.Spec{
 		Namespace: r.Namespace, Name: r.Name, Annotations: annotations,
 		ReadyPath: runtime.ReadyPath, Port: runtime.Port, Env: environmentOf(runtime, d.version), Timeout: r.timeout(),

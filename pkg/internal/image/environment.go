@@ -41,18 +41,27 @@ type Environment struct {
 	Wheels       []model.Wheel // that the model brings with it: their digests count, their paths do not
 }
 
-// Key is the sha256 of the canonical JSON of e and of the recipe's version, lower-case hex. No credential goes into it.
+// Key is the sha256 of e's description, lower-case hex.
 func (e Environment) Key() string {
-	canonical := struct {
-		Recipe       int      `json:"recipe"`
-		Base         string   `json:"base"`
-		Platform     string   `json:"platform"`
-		Python       string   `json:"python"`
-		Requirements []string `json:"requirements"`
-		Constraints  []string `json:"constraints"`
-		Apt          []string `json:"apt"`
-		Wheels       []string `json:"wheels"`
-	}{
+	sum := sha256.Sum256([]byte(e.Description()))
+	return hex.EncodeToString(sum[:])
+}
+
+// description is what decides the content of an environment, with no difference that makes none.
+type description struct {
+	Recipe       int      `json:"recipe"`
+	Base         string   `json:"base"`
+	Platform     string   `json:"platform"`
+	Python       string   `json:"python"`
+	Requirements []string `json:"requirements"`
+	Constraints  []string `json:"constraints"`
+	Apt          []string `json:"apt"`
+	Wheels       []string `json:"wheels"`
+}
+
+// Description is the canonical JSON of e and of the recipe's version. No credential goes into it.
+func (e Environment) Description() string {
+	d := description{
 		Recipe:       recipe,
 		Base:         e.Base[strings.LastIndex(e.Base, "@")+1:], // the digest: a mirror of the base makes the same environment
 		Platform:     e.Platform,
@@ -63,16 +72,15 @@ func (e Environment) Key() string {
 		Wheels:       []string{},
 	}
 	for _, wheel := range e.Wheels {
-		canonical.Wheels = append(canonical.Wheels, wheel.SHA256)
+		d.Wheels = append(d.Wheels, wheel.SHA256)
 	}
-	canonical.Wheels = sorted(canonical.Wheels)
+	d.Wheels = sorted(d.Wheels)
 	// Strings, slices of them and an int: Marshal has nothing to refuse.
-	text, err := json.Marshal(canonical)
+	text, err := json.Marshal(d)
 	if err != nil {
-		text = fmt.Appendf(nil, "%+v", canonical)
+		text = fmt.Appendf(nil, "%+v", d)
 	}
-	sum := sha256.Sum256(text)
-	return hex.EncodeToString(sum[:])
+	return string(text)
 }
 
 // Tag is the tag of the environment's image: its key.

@@ -35,6 +35,8 @@ type Content struct {
 	Labels   map[string]string
 	Tag      string // one more name of the image, or ""
 	Anew     bool   // environment and image are made although the repository may have them
+	// Present finds the image that the deployment has now, "" for none: where the environment is new, it is told in what. It may be nil.
+	Present func(context.Context) (string, error)
 }
 
 // Maker makes images in one repository. The first builder whose Check is nil builds a missing environment.
@@ -42,6 +44,8 @@ type Maker struct {
 	Repository *registry.Repository
 	Builders   []Builder
 	Progress   progress.Reporter
+	// Cache is where locks are, so that one environment is built once at a time; "" is kubectl-mlflow in the user's cache directory.
+	Cache string
 }
 
 // ResolveBase returns the base image by digest. An empty base is the default one for the model's Python.
@@ -110,7 +114,7 @@ func (m *Maker) make(ctx context.Context, e Environment, c Content) (made Made, 
 	if environment == "" {
 		g.Go(func() (err error) {
 			start := time.Now()
-			environment, err = m.build(working, e)
+			environment, err = m.provide(working, e, c)
 			made.Environment = time.Since(start)
 			return err
 		})
@@ -133,7 +137,7 @@ func (m *Maker) make(ctx context.Context, e Environment, c Content) (made Made, 
 	if labels == nil {
 		labels = map[string]string{}
 	}
-	labels[EnvironmentLabel] = e.Key()
+	labels[EnvironmentLabel], labels[DescriptionLabel] = e.Key(), e.Description()
 	start := time.Now()
 	err = progress.Do(m.Progress, "Pushing the image", func(s progress.Step) error {
 		image, err = m.Repository.Append(ctx, contentTag(e, launcher, c), m.Repository.At(environment), registry.Addition{

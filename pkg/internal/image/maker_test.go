@@ -37,13 +37,14 @@ type fixture struct {
 	maker  *image.Maker
 	build  *builder
 	base   string
+	cache  string
 	reader *files
 }
 
 // setUp makes a registry that answers each request after the latency.
 func setUp(tb testing.TB, latency time.Duration) *fixture {
 	tb.Helper()
-	f := &fixture{build: &builder{}}
+	f := &fixture{build: &builder{}, cache: tb.TempDir()}
 	handler := ggcr.New(ggcr.Logger(log.New(io.Discard, "", 0)))
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		f.asked.Add(1)
@@ -85,7 +86,7 @@ func (f *fixture) open(tb testing.TB) {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	f.maker = &image.Maker{Repository: r, Builders: []image.Builder{f.build}, Progress: progress.Discard{}}
+	f.maker = &image.Maker{Repository: r, Builders: []image.Builder{f.build}, Progress: progress.Discard{}, Cache: f.cache}
 }
 
 func (f *fixture) environment() image.Environment {
@@ -116,6 +117,8 @@ func (f *fixture) make(tb testing.TB, c image.Content) image.Made {
 type builder struct {
 	refuses error
 	built   atomic.Int32
+	begun   chan struct{} // is told of each build, unless it is nil
+	goOn    chan struct{} // is awaited by each build, unless it is nil
 }
 
 func (*builder) Name() string { return "test" }
@@ -124,6 +127,10 @@ func (b *builder) Check(context.Context, image.Environment) error { return b.ref
 
 func (b *builder) Build(ctx context.Context, e image.Environment, to *registry.Repository, s progress.Step) (string, error) {
 	b.built.Add(1)
+	if b.begun != nil {
+		b.begun <- struct{}{}
+		<-b.goOn
+	}
 	return to.Append(ctx, e.Tag(), e.Base, registry.Addition{
 		Platform: e.Platform,
 		Layers:   []v1.Layer{static.NewLayer([]byte("environment"), types.OCIUncompressedLayer)},

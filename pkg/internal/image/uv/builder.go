@@ -15,6 +15,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/gofrs/flock"
 	"golang.org/x/sync/errgroup"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -81,7 +82,7 @@ func checkLine(line string) error {
 		strings.HasPrefix(line, "code/"), strings.HasPrefix(line, "wheels/"):
 		return cannot(fmt.Sprintf("the requirement %q is a path on the machine that logged the model", shown), build)
 	case strings.HasPrefix(line, "-"):
-	case remote.MatchString(line) && !remoteWheel.MatchString(line):
+	case isURL.MatchString(line) && !urlOfWheel.MatchString(line):
 		return cannot(fmt.Sprintf("the requirement %q is source code that would have to be built", shown), build+docker)
 	}
 	return nil
@@ -89,9 +90,9 @@ func checkLine(line string) error {
 
 var (
 	vcs = regexp.MustCompile(`(?i)\b(?:git|hg|svn|bzr)\+`)
-	// remote is a requirement that is a URL, and remoteWheel one whose URL is a wheel's.
-	remote      = regexp.MustCompile(`^(?:[A-Za-z0-9][^\s@]*\s*@\s*)?[a-z]+://`)
-	remoteWheel = regexp.MustCompile(`\.whl(?:$|[?#\s;])`)
+	// isURL tells a requirement that is a URL, and urlOfWheel one whose URL is a wheel's.
+	isURL      = regexp.MustCompile(`^(?:[A-Za-z0-9][^\s@]*\s*@\s*)?[a-z]+://`)
+	urlOfWheel = regexp.MustCompile(`\.whl(?:$|[?#\s;])`)
 )
 
 func cannot(why, hint string) error {
@@ -152,6 +153,10 @@ func (b *Builder) Build(ctx context.Context, e image.Environment, to *registry.R
 	if err := g.Wait(); err != nil {
 		return "", err
 	}
+	// Another machine may have been faster: all who deploy then stand on one environment.
+	if digest, ok, err := to.Digest(ctx, e.Tag()); err != nil || ok {
+		return digest, err
+	}
 	return to.Append(ctx, e.Tag(), e.Base, registry.Addition{
 		Platform: e.Platform,
 		Layers:   layers,
@@ -163,7 +168,7 @@ func (b *Builder) Build(ctx context.Context, e image.Environment, to *registry.R
 		},
 		User:       "1000:1000",
 		WorkingDir: "/tmp",
-		Labels:     map[string]string{image.EnvironmentLabel: e.Key()},
+		Labels:     map[string]string{image.EnvironmentLabel: e.Key(), image.DescriptionLabel: e.Description()},
 	}, sum.Part())
 }
 
@@ -185,29 +190,44 @@ func variable(config *v1.ConfigFile, name, otherwise string) string {
 	return otherwise
 }
 
-func (b *Builder) cache() (string, error) {
-	if b.Cache != "" {
-		return b.Cache, nil
-	}
-	dir, err := os.UserCacheDir()
-	if err != nil {
-		return "", fmt.Errorf("find the user's cache directory: %w", err)
-	}
-	return filepath.Join(dir, "kubectl-mlflow"), nil
-}
-
-// workDir is beside uv's own cache where that is where it usually is: files are linked then instead of copied.
+// workDir is beside uv's own cache where that is where it usually is: files are linked then instead of copied. What killed builds left
+// there is removed, where no build is under way.
 func (b *Builder) workDir() (dir string, remove func() error, err error) {
-	cache, err := b.cache()
+	cache, err := image.CacheDir(b.Cache)
 	if err != nil {
 		return "", nil, err
 	}
-	if err := os.MkdirAll(cache, 0o700); err != nil {
-		return "", nil, fmt.Errorf("make a directory for the environment: %w", err)
+	// Builds under way share the lock; who has it alone may tidy up.
+	builds := flock.New(filepath.Join(cache, "builds.lock"))
+	alone, err := builds.TryLock()
+	if err == nil && alone {
+		err = errors.Join(tidy(cache), builds.Unlock())
 	}
-	dir, err = os.MkdirTemp(cache, "build-")
+	if err == nil {
+		err = builds.RLock()
+	}
+	if err != nil && !image.Unlockable(err) {
+		return "", nil, fmt.Errorf("tidy up the cache directory: %w", err)
+	}
+	dir, err = os.MkdirTemp(cache, workPrefix)
 	if err != nil {
-		return "", nil, fmt.Errorf("make a directory for the environment: %w", err)
+		return "", nil, errors.Join(fmt.Errorf("make a directory for the environment: %w", err), builds.Unlock())
 	}
-	return dir, func() error { return os.RemoveAll(dir) }, nil
+	return dir, func() error { return errors.Join(os.RemoveAll(dir), builds.Unlock()) }, nil
+}
+
+const workPrefix = "build-"
+
+// tidy removes what builds left.
+func tidy(cache string) error {
+	left, err := filepath.Glob(filepath.Join(cache, workPrefix+"*"))
+	if err != nil {
+		return err
+	}
+	for _, dir := range left {
+		if err := os.RemoveAll(dir); err != nil {
+			return err
+		}
+	}
+	return nil
 }

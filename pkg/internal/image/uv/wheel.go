@@ -22,6 +22,7 @@ import (
 	"golang.org/x/net/html"
 
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/failure"
+	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/image"
 )
 
 const (
@@ -55,7 +56,7 @@ func (b *Builder) fetch(ctx context.Context) (string, error) {
 	if !ok {
 		return "", cannot("it is not on PATH, and there is none for "+runtime.GOOS+"/"+runtime.GOARCH, "install uv 0.5 or later")
 	}
-	cache, err := b.cache()
+	cache, err := image.CacheDir(b.Cache)
 	if err != nil {
 		return "", err
 	}

@@ -1,0 +1,94 @@
+package image
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"syscall"
+
+	"github.com/gofrs/flock"
+
+	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/progress"
+)
+
+// CacheDir is the directory for what outlives a command, made where it is missing: dir, or kubectl-mlflow in the user's cache directory
+// where dir is "".
+func CacheDir(dir string) (string, error) {
+	if dir == "" {
+		user, err := os.UserCacheDir()
+		if err != nil {
+			return "", fmt.Errorf("find the user's cache directory: %w", err)
+		}
+		dir = filepath.Join(user, "kubectl-mlflow")
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return "", fmt.Errorf("make the cache directory: %w", err)
+	}
+	return dir, nil
+}
+
+// provide returns the digest of e, which was not in the registry when we looked. Of all who want it on this machine one builds it; the
+// others wait, and use what came of it.
+func (m *Maker) provide(ctx context.Context, e Environment, c Content) (digest string, err error) {
+	unlock, err := m.lock(ctx, e)
+	if err != nil {
+		return "", err
+	}
+	defer func() { err = errors.Join(err, unlock()) }()
+	if !c.Anew {
+		digest, ok, err := m.Repository.Digest(ctx, e.Tag())
+		if err != nil || ok {
+			return digest, err
+		}
+		progress.Say(m.Progress, "environment: %s", m.news(ctx, e, c.Present))
+	}
+	return m.build(ctx, e)
+}
+
+// lock waits until no other process of this machine builds e for the same repository. A process that dies has no lock any more.
+func (m *Maker) lock(ctx context.Context, e Environment) (unlock func() error, err error) {
+	dir, err := CacheDir(m.Cache)
+	if err != nil {
+		return nil, err
+	}
+	sum := sha256.Sum256([]byte(m.Repository.Ref(e.Tag())))
+	file := flock.New(filepath.Join(dir, fmt.Sprintf("env-%x.lock", sum[:8])))
+	has, err := file.TryLock()
+	switch {
+	case Unlockable(err):
+		return func() error { return nil }, nil
+	case err != nil:
+		return nil, fmt.Errorf("lock %s: %w", file.Path(), err)
+	case has:
+		return file.Unlock, nil
+	}
+	err = progress.Do(m.Progress, "Waiting for another build of the same environment", func(progress.Step) error {
+		locked := make(chan error, 1)
+		go func() { locked <- file.Lock() }()
+		select {
+		case err := <-locked:
+			return err
+		case <-ctx.Done():
+			// A wait for a lock cannot be called off: it is given back as soon as it comes.
+			go func() {
+				if <-locked == nil {
+					_ = file.Unlock() // nobody is left to be told
+				}
+			}()
+			return ctx.Err()
+		}
+	})
+	if err != nil {
+		return nil, fmt.Errorf("lock %s: %w", file.Path(), err)
+	}
+	return file.Unlock, nil
+}
+
+// Unlockable tells whether err says that a file system, of a network perhaps, has no locks. Two builds of one environment are then
+// no more than wasted work: what they push is the same.
+func Unlockable(err error) bool {
+	return errors.Is(err, errors.ErrUnsupported) || errors.Is(err, syscall.ENOLCK)
+}
