@@ -69,21 +69,28 @@ func (c *Client) environment(ctx context.Context, r Request, why purpose, to ima
 	if err != nil {
 		return image.Environment{}, err
 	}
-	base, err := to.ResolveBase(ctx, r.BaseImage, m.Python)
-	if err != nil {
-		return image.Environment{}, err
-	}
 	wheels, err := model.Wheels(ctx, files, m)
 	if err != nil {
 		return image.Environment{}, err
 	}
-	if len(m.CondaPackages) > 0 {
-		progress.Say(c.progress, "the model has no requirements.txt: what pip installs of its conda.yaml is taken, and this is not: %s", strings.Join(m.CondaPackages, ", "))
-	}
-	return image.Environment{
-		Base: base, Platform: platform, Python: m.Python,
+	e := image.Environment{
+		Platform: platform, Python: m.Python,
 		Requirements: slices.Concat(m.Requirements, runtime.Requirements), Constraints: m.Constraints, Wheels: wheels,
-	}, nil
+	}
+	if r.EnvironmentImage != "" {
+		given, doubts, err := to.Given(ctx, r.EnvironmentImage, e)
+		for _, doubt := range doubts {
+			progress.Say(c.progress, "warning: %s", doubt)
+		}
+		return given, err
+	}
+	if len(m.CondaPackages) > 0 {
+		progress.Say(c.progress, "warning: the model has no requirements.txt: of its conda.yaml pip's part is installed, and this is not: %s",
+			strings.Join(m.CondaPackages, ", "))
+	}
+	e.TorchBackend = image.TorchBackend(r.TorchBackend, e.Requirements)
+	e.Base, err = to.ResolveBase(ctx, r.BaseImage, m.Python)
+	return e, err
 }
 
 // contentKey identifies a model's files without reading them all: MLmodel holds the model's own ID, and the store their names and

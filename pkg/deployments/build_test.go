@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/failure"
+	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/serving"
 )
 
 func TestWheelsOfTheModelAreOfItsEnvironment(t *testing.T) {
@@ -37,5 +38,56 @@ func TestWhatCondaWouldInstallIsNamed(t *testing.T) {
 	}
 	if !slices.ContainsFunc(s.said, func(text string) bool { return strings.Contains(text, "cudatoolkit=11.8") }) {
 		t.Errorf("nobody is told of what conda would install: %q", s.said)
+	}
+}
+
+func TestPyTorchIsTheCPUsUnlessAskedOtherwise(t *testing.T) {
+	for asked, want := range map[string]string{"": "cpu", "cu126": "cu126"} {
+		s := newStage()
+		r := Request{Name: "iris", ModelURI: "models:/iris/3", ImageRepository: "registry.example.com/models/iris", TorchBackend: asked}
+		if _, err := s.client().Deploy(t.Context(), r); err != nil {
+			t.Fatal(err)
+		}
+		if s.environment.TorchBackend != want {
+			t.Errorf("asked for %q, the backend is %q", asked, s.environment.TorchBackend)
+		}
+	}
+}
+
+func TestAnEnvironmentThatIsGiven(t *testing.T) {
+	s := newStage()
+	r := Request{Name: "iris", ModelURI: "models:/iris/3", ImageRepository: "registry.example.com/models/iris", EnvironmentImage: "registry.example.com/env"}
+	if _, err := s.client().Deploy(t.Context(), r); err != nil {
+		t.Fatal(err)
+	}
+	if e := s.environment; e.Image != "registry.example.com/env@sha256:9e4" || e.Base != "" {
+		t.Errorf("environment is %+v", e)
+	}
+	if !slices.Contains(s.said, "warning: registry.example.com/env is doubtful") {
+		t.Errorf("nobody is told of doubts: %q", s.said)
+	}
+	for _, change := range []func(*Request){
+		func(r *Request) { r.BaseImage = "python:3.11" },
+		func(r *Request) { r.TorchBackend = "cpu" },
+		func(r *Request) { r.EnvironmentImage, r.TorchBackend = "", "auto" },
+	} {
+		wrong := r
+		change(&wrong)
+		if err := wrong.Validate(); failure.ClassOf(err) != failure.Invalid {
+			t.Errorf("%+v: %v, want failure.Invalid", wrong, err)
+		}
+	}
+}
+
+func TestWhichImageIsThereNowIsKnownToTheMaker(t *testing.T) {
+	s := newStage()
+	s.present = func() (serving.Deployment, error) {
+		return serving.Deployment{Image: "registry.example.com/models/iris@sha256:1111"}, nil
+	}
+	if _, err := s.client().Deploy(t.Context(), Request{Name: "iris", ModelURI: "models:/iris/3", ImageRepository: "registry.example.com/models/iris"}); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := s.content.Present(t.Context()); got != "registry.example.com/models/iris@sha256:1111" || err != nil {
+		t.Errorf("got %q, %v", got, err)
 	}
 }

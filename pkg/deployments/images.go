@@ -14,6 +14,7 @@ import (
 type images interface {
 	CheckPush(ctx context.Context) error
 	ResolveBase(ctx context.Context, base, python string) (string, error)
+	Given(ctx context.Context, image string, e image.Environment) (image.Environment, []string, error)
 	Make(ctx context.Context, e image.Environment, c image.Content) (image.Made, error)
 }
 

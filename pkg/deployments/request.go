@@ -11,6 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/failure"
+	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/image"
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/image/registry"
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/tracking"
 )
@@ -41,6 +42,11 @@ type Request struct {
 	Rebuild bool
 	// BaseImage of the environment. Empty is docker.io/library/python:X.Y-slim of the model's Python.
 	BaseImage string
+	// EnvironmentImage has Python and all that the model requires: no environment is built. Empty builds one.
+	EnvironmentImage string
+	// TorchBackend is uv's name of the build of PyTorch in the environment, "cpu" or "cu126"; "none" takes the package index's. Empty is
+	// the one that the model's requirements name, else "cpu".
+	TorchBackend string
 	// Platform of the image, "linux/amd64". Empty is the nodes'.
 	Platform string
 	// ModelServer is the model server's name. Empty chooses one that fits the model.
@@ -76,6 +82,13 @@ func (r Request) Validate() error {
 	}
 	if r.Platform != "" && !regexp.MustCompile(`^linux/[a-z0-9_]+(/v[0-9]+)?$`).MatchString(r.Platform) {
 		return invalid("PlatformInvalid", fmt.Sprintf("platform %q", r.Platform), "write it as linux/amd64 or linux/arm64")
+	}
+	if err := image.CheckTorchBackend(r.TorchBackend); err != nil {
+		return err
+	}
+	if r.EnvironmentImage != "" && (r.BaseImage != "" || r.TorchBackend != "") {
+		return invalid("EnvironmentImageConflict", "an environment image is used as it is, and neither built on a base image nor for a backend of PyTorch",
+			"leave out --base-image and --torch-backend, or --env-image")
 	}
 	if r.Timeout < 0 || r.Timeout%time.Second != 0 {
 		return invalid("TimeoutInvalid", fmt.Sprintf("timeout %s", r.Timeout), "write whole seconds, as in 90s or 10m")

@@ -39,6 +39,8 @@ type Environment struct {
 	Constraints  []string
 	Apt          []string
 	Wheels       []model.Wheel // that the model brings with it: their digests count, their paths do not
+	TorchBackend string        // of uv, "cpu" or "cu126"; "none" and "" take PyTorch as any other package
+	Image        string        // by digest: an image that is this environment, of which then only the platform counts besides; see Maker.Given
 }
 
 // Key is the sha256 of e's description, lower-case hex.
@@ -57,6 +59,8 @@ type description struct {
 	Constraints  []string `json:"constraints"`
 	Apt          []string `json:"apt"`
 	Wheels       []string `json:"wheels"`
+	TorchBackend string   `json:"torchBackend,omitempty"`
+	Image        string   `json:"image,omitempty"` // alone with the platform
 }
 
 // Description is the canonical JSON of e and of the recipe's version. No credential goes into it.
@@ -70,6 +74,10 @@ func (e Environment) Description() string {
 		Constraints:  canonicalLines(e.Constraints),
 		Apt:          sorted(e.Apt),
 		Wheels:       []string{},
+		TorchBackend: strings.TrimPrefix(e.TorchBackend, TorchNone),
+	}
+	if e.Image != "" {
+		d = description{Recipe: recipe, Platform: e.Platform, Image: e.Image[strings.LastIndex(e.Image, "@")+1:]}
 	}
 	for _, wheel := range e.Wheels {
 		d.Wheels = append(d.Wheels, wheel.SHA256)

@@ -22,6 +22,7 @@ func TestKey(t *testing.T) {
 		"order of requirements": func(e *image.Environment) { e.Requirements = []string{"numpy==2.4.6", " mlflow==3.17.2", ""} },
 		"patch of Python":       func(e *image.Environment) { e.Python = "3.11.9" },
 		"mirror of the base":    func(e *image.Environment) { e.Base = "mirror.example.com/python@sha256:aa" },
+		"no backend":            func(e *image.Environment) { e.TorchBackend = image.TorchNone },
 		"no apt":                func(e *image.Environment) { e.Apt = []string{} },
 	} {
 		if of(change) != key {
@@ -36,6 +37,7 @@ func TestKey(t *testing.T) {
 		"constraint":  func(e *image.Environment) { e.Constraints = nil },
 		"apt":         func(e *image.Environment) { e.Apt = []string{"libgomp1"} },
 		"wheel":       func(e *image.Environment) { e.Wheels = []model.Wheel{{SHA256: "aa"}} },
+		"PyTorch":     func(e *image.Environment) { e.TorchBackend = "cpu" },
 		"moved":       func(e *image.Environment) { e.Constraints, e.Apt = nil, []string{"pandas<4"} },
 	} {
 		if of(change) == key {

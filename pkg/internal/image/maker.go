@@ -85,7 +85,7 @@ func (m *Maker) make(ctx context.Context, e Environment, c Content) (made Made, 
 	if err != nil {
 		return Made{}, "", err
 	}
-	var environment string
+	environment := e.Image
 	g, looking := errgroup.WithContext(ctx)
 	if c.Key != "" && !c.Anew {
 		g.Go(func() (err error) {
@@ -93,9 +93,9 @@ func (m *Maker) make(ctx context.Context, e Environment, c Content) (made Made, 
 			return err
 		})
 	}
-	if !c.Anew {
+	if environment == "" && !c.Anew {
 		g.Go(func() (err error) {
-			environment, _, err = m.Repository.Digest(looking, e.Tag())
+			environment, err = m.known(looking, e)
 			return err
 		})
 	}
@@ -137,10 +137,13 @@ func (m *Maker) make(ctx context.Context, e Environment, c Content) (made Made, 
 	if labels == nil {
 		labels = map[string]string{}
 	}
-	labels[EnvironmentLabel], labels[DescriptionLabel] = e.Key(), e.Description()
+	labels[EnvironmentLabel] = e.Key()
+	if e.Image == "" { // else what the image says of itself stays
+		labels[DescriptionLabel] = e.Description()
+	}
 	start := time.Now()
 	err = progress.Do(m.Progress, "Pushing the image", func(s progress.Step) error {
-		image, err = m.Repository.Append(ctx, contentTag(e, launcher, c), m.Repository.At(environment), registry.Addition{
+		image, err = m.Repository.Append(ctx, contentTag(e, launcher, c), environment, registry.Addition{
 			Platform:   e.Platform,
 			Layers:     layers,
 			Entrypoint: c.Command,

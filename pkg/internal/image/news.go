@@ -36,7 +36,7 @@ func (m *Maker) news(ctx context.Context, e Environment, present func(context.Co
 		return "new"
 	}
 	var before, after description
-	if json.Unmarshal([]byte(config.Config.Labels[DescriptionLabel]), &before) != nil || json.Unmarshal([]byte(e.Description()), &after) != nil {
+	if json.Unmarshal([]byte(config.Config.Labels[DescriptionLabel]), &before) != nil || json.Unmarshal([]byte(e.Description()), &after) != nil || before.Python == "" {
 		return "new"
 	}
 	changes := before.changes(after)
@@ -63,6 +63,7 @@ func (d description) changes(after description) []string {
 		out = append(out, "another way of building")
 	}
 	one("system packages", strings.Join(d.Apt, " "), strings.Join(after.Apt, " "))
+	one("PyTorch's backend", d.TorchBackend, after.TorchBackend)
 	was, is := packages(d.Requirements), packages(after.Requirements)
 	var added, gone []string
 	for _, name := range slices.Sorted(maps.Keys(is)) {

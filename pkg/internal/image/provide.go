@@ -30,22 +30,34 @@ func CacheDir(dir string) (string, error) {
 	return dir, nil
 }
 
-// provide returns the digest of e, which was not in the registry when we looked. Of all who want it on this machine one builds it; the
-// others wait, and use what came of it.
-func (m *Maker) provide(ctx context.Context, e Environment, c Content) (digest string, err error) {
+// known returns the image of e by digest, "" where the registry has none.
+func (m *Maker) known(ctx context.Context, e Environment) (ref string, err error) {
+	digest, ok, err := m.Repository.Digest(ctx, e.Tag())
+	if err != nil || !ok {
+		return "", err
+	}
+	return m.Repository.At(digest), nil
+}
+
+// provide returns the image of e by digest, which was not in the registry when we looked. Of all who want it on this machine one builds
+// it; the others wait, and use what came of it.
+func (m *Maker) provide(ctx context.Context, e Environment, c Content) (ref string, err error) {
 	unlock, err := m.lock(ctx, e)
 	if err != nil {
 		return "", err
 	}
 	defer func() { err = errors.Join(err, unlock()) }()
 	if !c.Anew {
-		digest, ok, err := m.Repository.Digest(ctx, e.Tag())
-		if err != nil || ok {
-			return digest, err
+		if ref, err = m.known(ctx, e); err != nil || ref != "" {
+			return ref, err
 		}
 		progress.Say(m.Progress, "environment: %s", m.news(ctx, e, c.Present))
 	}
-	return m.build(ctx, e)
+	digest, err := m.build(ctx, e)
+	if err != nil {
+		return "", err
+	}
+	return m.Repository.At(digest), nil
 }
 
 // lock waits until no other process of this machine builds e for the same repository. A process that dies has no lock any more.

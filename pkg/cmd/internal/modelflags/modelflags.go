@@ -25,6 +25,8 @@ type Flags struct {
 	ImageTag        string
 	Rebuild         bool
 	BaseImage       string
+	EnvImage        string
+	TorchBackend    string
 	Platform        string
 	ModelServer     string
 	TrackingURI     string
@@ -37,6 +39,8 @@ func (f *Flags) Add(flags *pflag.FlagSet) {
 	flags.StringVar(&f.ImageTag, "image-tag", f.ImageTag, "One more tag of the image. What is deployed is its digest")
 	flags.BoolVar(&f.Rebuild, "rebuild", f.Rebuild, "Make environment and image anew, although the repository may have them")
 	flags.StringVar(&f.BaseImage, "base-image", f.BaseImage, "Image with Python that the environment stands on. Default: docker.io/library/python:X.Y-slim of the model's Python")
+	flags.StringVar(&f.EnvImage, "env-image", f.EnvImage, "Image that has Python and all that the model requires: no environment is built")
+	flags.StringVar(&f.TorchBackend, "torch-backend", f.TorchBackend, "PyTorch to install, as uv names it: cpu, cu126, ..., none for the index's. Default: the model's, else cpu")
 	flags.StringVar(&f.Platform, "platform", f.Platform, "Platform of the image, as linux/amd64. Default: the nodes'")
 	flags.StringVar(&f.ModelServer, "model-server", f.ModelServer, "Model server in the image. Default: one that fits the model")
 	flags.StringVar(&f.TrackingURI, trackingURIFlag, f.TrackingURI, "URL of the tracking server. Default: $"+trackingURI+", else the MLflow on the cluster")
@@ -55,8 +59,11 @@ func (f *Flags) Request(typed []string, getenv func(string) string) deployments.
 		ImageTag:        f.ImageTag,
 		Rebuild:         f.Rebuild,
 		BaseImage:       f.BaseImage,
+		TorchBackend:    f.TorchBackend,
 		Platform:        f.Platform,
 		ModelServer:     f.ModelServer,
+
+		EnvironmentImage: f.EnvImage,
 	}
 	if f.TrackingURI == "" && f.TrackingService == "" { // a flag wins over the environment, whichever it is
 		r.TrackingURI, r.TrackingURIFrom = getenv(trackingURI), trackingURI

@@ -36,7 +36,7 @@ func (b *Builder) find(ctx context.Context) (string, error) {
 
 var uvVersion = regexp.MustCompile(`^uv (\d+)\.(\d+)\.`)
 
-// newEnough is uv 0.5 and later: it knows the platforms by glibc's version, and `uv python find`.
+// newEnough is uv 0.7 and later: it knows the platforms by glibc's version, `uv python find`, and --torch-backend.
 func newEnough(out string) bool {
 	m := uvVersion.FindStringSubmatch(out)
 	if m == nil {
@@ -44,5 +44,5 @@ func newEnough(out string) bool {
 	}
 	major, errMajor := strconv.Atoi(m[1])
 	minor, errMinor := strconv.Atoi(m[2])
-	return errMajor == nil && errMinor == nil && (major > 0 || minor >= 5)
+	return errMajor == nil && errMinor == nil && (major > 0 || minor >= 7)
 }

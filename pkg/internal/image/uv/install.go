@@ -32,6 +32,9 @@ func install(ctx context.Context, uv, dir, target string, e image.Environment, p
 		"pip", "install", "--color", "never", "--no-progress",
 		"--target", target, "--python-version", python, "--python-platform", platform, "--only-binary", ":all:",
 	}
+	if e.TorchBackend != "" && e.TorchBackend != image.TorchNone {
+		args = append(args, "--torch-backend", e.TorchBackend)
+	}
 	// The model's own wheels lie where its requirements name them, beside the requirements.
 	dir = filepath.Join(dir, "model")
 	if err := writeWheels(ctx, dir, e.Wheels); err != nil {
@@ -142,6 +145,8 @@ func verdicts(e image.Environment) []verdict {
 			"check its spelling, or name the index that has it in UV_INDEX or PIP_EXTRA_INDEX_URL"),
 		compile(`[Tt]here (?:is|are) no versions? of (\S+)`, "PackageNotFound", "the Python package index has no version $1 for "+at, relog),
 		compile(`(?i)couldn't parse requirement|failed to parse`, "RequirementInvalid", "a requirement of the model is not one", relog),
+		compile(`(?i)failed to fetch: \S*download\.pytorch\.org`, "PackageIndexUnreachable", "PyTorch's own package index, download.pytorch.org, does not answer",
+			"check the network and HTTPS_PROXY; --torch-backend none takes PyTorch from your package index, which may have it with CUDA alone"),
 		compile(`(?i)unsatisfiable|no solution found`, "RequirementsConflict", "the model's requirements exclude each other for "+at, relog),
 		compile(`(?i)failed to fetch|error sending request|dns error|timed out`, "PackageIndexUnreachable", "the Python package index does not answer",
 			"check the network, HTTPS_PROXY, and the index's URL in UV_DEFAULT_INDEX, PIP_INDEX_URL or pip.conf"),

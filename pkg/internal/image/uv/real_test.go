@@ -24,6 +24,32 @@ import (
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/progress"
 )
 
+// inRegistry is a repository in a new registry, and an empty base image in it.
+func inRegistry(t *testing.T) (to *registry.Repository, base string) {
+	t.Helper()
+	server := httptest.NewServer(ggcr.New(ggcr.Logger(log.New(io.Discard, "", 0))))
+	t.Cleanup(server.Close)
+	host := strings.TrimPrefix(server.URL, "http://")
+	img, err := mutate.ConfigFile(empty.Image, &v1.ConfigFile{OS: "linux", Architecture: "amd64"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ref, err := name.ParseReference(host + "/python:3.11-slim")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := remote.Write(ref, img); err != nil {
+		t.Fatal(err)
+	}
+	if to, err = registry.Open(host + "/models"); err != nil {
+		t.Fatal(err)
+	}
+	if base, err = to.Resolve(t.Context(), ref.String()); err != nil {
+		t.Fatal(err)
+	}
+	return to, base
+}
+
 // TestARealEnvironment builds what a scikit-learn model needs from the user's Python package index, twice: same digest. It needs the
 // network, and fetches uv where it is not on PATH. KUBECTL_MLFLOW_TEST_LAUNCHER is a directory with launcher.py.
 func TestARealEnvironment(t *testing.T) {
@@ -33,31 +59,10 @@ func TestARealEnvironment(t *testing.T) {
 	}
 	var digests []string
 	for range 2 {
-		server := httptest.NewServer(ggcr.New(ggcr.Logger(log.New(io.Discard, "", 0))))
-		defer server.Close()
-		host := strings.TrimPrefix(server.URL, "http://")
-		base, err := mutate.ConfigFile(empty.Image, &v1.ConfigFile{OS: "linux", Architecture: "amd64"})
-		if err != nil {
-			t.Fatal(err)
-		}
-		ref, err := name.ParseReference(host + "/python:3.11-slim")
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := remote.Write(ref, base); err != nil {
-			t.Fatal(err)
-		}
-		to, err := registry.Open(host + "/models")
-		if err != nil {
-			t.Fatal(err)
-		}
-		fast, err := to.Resolve(t.Context(), ref.String())
-		if err != nil {
-			t.Fatal(err)
-		}
+		to, base := inRegistry(t)
 		b := &uv.Builder{Launcher: os.DirFS(launcher)}
 		e := image.Environment{
-			Base:         fast,
+			Base:         base,
 			Platform:     "linux/amd64",
 			Python:       "3.11.7",
 			Requirements: []string{"mlflow==3.17.2", "scikit-learn==1.7.2", "skops==0.13.0"},

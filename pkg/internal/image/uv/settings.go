@@ -50,7 +50,8 @@ func (s settings) defaultIndex() string { return cmp.Or(s.uvIndex, s.pipIndex, p
 // environment is env with pip's settings in uv's words, where uv has none of its own. Credentials travel in the environment,
 // never in arguments.
 func (s settings) environment(env []string) []string {
-	env = slices.Clone(env)
+	// The image's backend of PyTorch is part of its key.
+	env = slices.DeleteFunc(slices.Clone(env), func(v string) bool { return strings.HasPrefix(v, "UV_TORCH_BACKEND=") })
 	set := func(name, value string) {
 		has := slices.ContainsFunc(env, func(v string) bool { return strings.HasPrefix(v, name+"=") })
 		if !has && value != "" {

@@ -81,8 +81,8 @@ func TestCheckRefusesWhatUvCannotBuild(t *testing.T) {
 
 func TestAnOldUvIsNotUsed(t *testing.T) {
 	for out, want := range map[string]bool{
-		"uv 0.13.9 (x86_64-unknown-linux-gnu)": true, "uv 0.5.0": true, "uv 1.0.0": true,
-		"uv 0.4.30": false, "uv-but-not": false, "": false,
+		"uv 0.13.9 (x86_64-unknown-linux-gnu)": true, "uv 0.7.0": true, "uv 1.0.0": true,
+		"uv 0.6.17": false, "uv-but-not": false, "": false,
 	} {
 		if newEnough(out) != want {
 			t.Errorf("newEnough(%q) = %v", out, !want)
@@ -115,6 +115,8 @@ func TestUvsTalkInOneSentence(t *testing.T) {
 			"RequirementsConflict", "exclude each other"},
 		{"unreachable", "error: Request failed after 3 retries in 9.3s\n  cause: Failed to fetch: http://127.0.0.1:9/simple/numpy/",
 			"PackageIndexUnreachable", "does not answer"},
+		{"PyTorch unreachable", "error: Failed to fetch: https://download.pytorch.org/whl/cpu/torch/\n  cause: dns error",
+			"PackageIndexUnreachable", "download.pytorch.org, does not answer"},
 		{"no Python", "error: No interpreter found for Python 3.11 in virtual environments, managed installations, or search path",
 			"PythonMissing", "found none"},
 		{"not a requirement", "error: Couldn't parse requirement in `r.txt` at position 0", "RequirementInvalid", "is not one"},
@@ -142,10 +144,11 @@ func TestInstallGivesUvArgumentsAndNoSecrets(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "pip.conf"), []byte(conf), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	pathWith(t, `exec 2>&1; echo "$@" > args; echo "$UV_DEFAULT_INDEX" > index; cat requirements.txt > sent; cat wheels/*.whl > wheels.txt`)
+	pathWith(t, `exec 2>&1; echo "$@" > args; echo "$UV_DEFAULT_INDEX" > index; echo "$UV_TORCH_BACKEND" > backend; cat requirements.txt > sent; cat wheels/*.whl > wheels.txt`)
 	uv := filepath.Join(strings.Split(os.Getenv("PATH"), ":")[0], "uv")
 	e := environment()
-	e.Constraints = []string{"pandas<4"}
+	e.Constraints, e.TorchBackend = []string{"pandas<4"}, "cu126"
+	t.Setenv("UV_TORCH_BACKEND", "cpu")
 	e.Wheels = []model.Wheel{{Path: "wheels/mine-1.0-py3-none-any.whl", SHA256: sum("a wheel"), Open: open("a wheel")}}
 	if err := install(t.Context(), uv, dir, filepath.Join(dir, "env"), e, "3.11.9"); err != nil {
 		t.Fatal(err)
@@ -153,7 +156,7 @@ func TestInstallGivesUvArgumentsAndNoSecrets(t *testing.T) {
 	work := filepath.Join(dir, "model")
 	args := read(t, work, "args")
 	for _, want := range []string{
-		"--only-binary :all:", "--python-version 3.11.9", "--python-platform x86_64-manylinux_2_28", "--target " + dir + "/env", "--constraints",
+		"--only-binary :all:", "--python-version 3.11.9", "--python-platform x86_64-manylinux_2_28", "--target " + dir + "/env", "--constraints", "--torch-backend cu126",
 	} {
 		if !strings.Contains(args, want) {
 			t.Errorf("%q lacks %q", args, want)
@@ -167,6 +170,9 @@ func TestInstallGivesUvArgumentsAndNoSecrets(t *testing.T) {
 	}
 	if got := read(t, work, "wheels.txt"); got != "a wheel" {
 		t.Errorf("the model's wheel reached uv as %q", got)
+	}
+	if got := read(t, work, "backend"); got != "\n" {
+		t.Errorf("UV_TORCH_BACKEND reached uv: %q", got)
 	}
 	if got := read(t, work, "sent"); got != "mlflow==3.17.2\n" {
 		t.Errorf("requirements %q", got)

@@ -54,7 +54,7 @@ func pinnedWheel(os, arch string) (wheel, bool) {
 func (b *Builder) fetch(ctx context.Context) (string, error) {
 	w, ok := pinnedWheel(runtime.GOOS, runtime.GOARCH)
 	if !ok {
-		return "", cannot("it is not on PATH, and there is none for "+runtime.GOOS+"/"+runtime.GOARCH, "install uv 0.5 or later")
+		return "", cannot("it is not on PATH, and there is none for "+runtime.GOOS+"/"+runtime.GOARCH, "install uv 0.7 or later")
 	}
 	cache, err := image.CacheDir(b.Cache)
 	if err != nil {
@@ -84,7 +84,7 @@ func (b *Builder) fetch(ctx context.Context) (string, error) {
 			Class:   failure.Diagnosed,
 			Reason:  "UvMissing",
 			Message: "uv is not on PATH, and could not be had from " + redact(settings.defaultIndex()),
-			Hint:    "install uv 0.5 or later, or name your Python package index in UV_DEFAULT_INDEX",
+			Hint:    "install uv 0.7 or later, or name your Python package index in UV_DEFAULT_INDEX",
 			Err:     errors.New(redact(err.Error())),
 		}
 	}
