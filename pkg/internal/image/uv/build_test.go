@@ -102,7 +102,7 @@ func TestWhoIsFasterDecides(t *testing.T) {
 
 func TestWhatKilledBuildsLeftIsRemoved(t *testing.T) {
 	b := &Builder{Cache: t.TempDir()}
-	left := filepath.Join(b.Cache, "build-123")
+	left := filepath.Join(b.Cache, "work-123")
 	for _, name := range []string{left, filepath.Join(b.Cache, "uv-0.13.9")} {
 		if err := os.MkdirAll(filepath.Join(name, "env"), 0o700); err != nil {
 			t.Fatal(err)

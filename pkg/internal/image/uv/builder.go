@@ -216,7 +216,8 @@ func (b *Builder) workDir() (dir string, remove func() error, err error) {
 	return dir, func() error { return errors.Join(os.RemoveAll(dir), builds.Unlock()) }, nil
 }
 
-const workPrefix = "build-"
+// workPrefix is a name that no directory of older versions has: their builds take no lock.
+const workPrefix = "work-"
 
 // tidy removes what builds left.
 func tidy(cache string) error {
