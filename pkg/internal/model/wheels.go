@@ -48,7 +48,7 @@ func Wheels(ctx context.Context, f Files, m *Model) ([]Wheel, error) {
 			}
 			named[name] = true
 		}
-		if dir, ok := linksDir(line); ok {
+		if dir, ok := LocalLinks(line); ok {
 			for _, file := range listed {
 				if path.Dir(file.Path) == dir && path.Ext(file.Path) == ".whl" {
 					named[file.Path] = true
@@ -101,7 +101,7 @@ func wheelMissing(name string) error {
 
 func namesWheels(line string) bool {
 	_, _, wheel := LocalWheel(line)
-	_, links := linksDir(line)
+	_, links := LocalLinks(line)
 	return wheel || links
 }
 
@@ -123,8 +123,8 @@ func LocalWheel(line string) (name, rest string, ok bool) {
 	return name, found[2], fs.ValidPath(name)
 }
 
-// linksDir is the directory of the model that a line such as "--find-links wheels" names.
-func linksDir(line string) (dir string, ok bool) {
+// LocalLinks is the directory of the model that a line such as "--find-links wheels" names.
+func LocalLinks(line string) (dir string, ok bool) {
 	found := linksLine.FindStringSubmatch(strings.TrimSpace(line))
 	if found == nil {
 		return "", false

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 
@@ -47,7 +48,7 @@ func (*Builder) Name() string { return "uv" }
 // Check is nil where uv can be had and nothing in e needs a compiler, apt or git; else failure.Diagnosed says what is in the way.
 // Whether every requirement has a wheel is known when Build has asked the index.
 func (b *Builder) Check(ctx context.Context, e image.Environment) error {
-	if _, err := pythonPlatform(e.Platform); err != nil {
+	if _, err := pythonPlatform(e.Platform, e.Wheels); err != nil {
 		return err
 	}
 	if len(e.Apt) > 0 {
@@ -81,6 +82,10 @@ func checkLine(line string) error {
 	case strings.Contains(line, "file:"), strings.HasPrefix(line, "."), strings.HasPrefix(line, "/"),
 		strings.HasPrefix(line, "code/"), strings.HasPrefix(line, "wheels/"):
 		return cannot(fmt.Sprintf("the requirement %q is a path on the machine that logged the model", shown), build)
+	case links.MatchString(line) && !strings.Contains(line, "://"):
+		if _, ok := model.LocalLinks(line); !ok {
+			return cannot(fmt.Sprintf("the requirement %q names a directory of the machine that logged the model", shown), build)
+		}
 	case strings.HasPrefix(line, "-"):
 	case isURL.MatchString(line) && !urlOfWheel.MatchString(line):
 		return cannot(fmt.Sprintf("the requirement %q is source code that would have to be built", shown), build+docker)
@@ -89,7 +94,8 @@ func checkLine(line string) error {
 }
 
 var (
-	vcs = regexp.MustCompile(`(?i)\b(?:git|hg|svn|bzr)\+`)
+	links = regexp.MustCompile(`^(?:-f|--find-links)\b`)
+	vcs   = regexp.MustCompile(`(?i)\b(?:git|hg|svn|bzr)\+`)
 	// isURL tells a requirement that is a URL, and urlOfWheel one whose URL is a wheel's.
 	isURL      = regexp.MustCompile(`^(?:[A-Za-z0-9][^\s@]*\s*@\s*)?[a-z]+://`)
 	urlOfWheel = regexp.MustCompile(`\.whl(?:$|[?#\s;])`)
@@ -99,16 +105,37 @@ func cannot(why, hint string) error {
 	return &failure.Error{Class: failure.Diagnosed, Reason: "BuilderCannot", Message: "uv cannot build the environment: " + why, Hint: hint}
 }
 
-// pythonPlatform is uv's name of an image's platform. glibc 2.28 is Debian 10's: older than any base that still gets updates.
-func pythonPlatform(platform string) (string, error) {
-	switch platform {
-	case "linux/amd64":
-		return "x86_64-manylinux_2_28", nil
-	case "linux/arm64":
-		return "aarch64-manylinux_2_28", nil
-	default:
+// glibc is the minor version of the C library that wheels may ask for: 2.28 is Debian 10's, older than any base that still gets updates.
+const glibc = 28
+
+// pythonPlatform is uv's name of an image's platform. Wheels that the model brings were chosen by whoever logged it, so that a newer C
+// library that they ask for is taken to be there: the default bases have it.
+func pythonPlatform(platform string, wheels []model.Wheel) (string, error) {
+	arch, ok := map[string]string{"linux/amd64": "x86_64", "linux/arm64": "aarch64"}[platform]
+	if !ok {
 		return "", cannot("the platform "+platform+" is neither linux/amd64 nor linux/arm64", "choose one of them with --platform")
 	}
+	need := glibc
+	for _, w := range wheels {
+		need = max(need, glibcOf(w.Path))
+	}
+	if need > glibc && need < 31 { // uv knows 2.28, and 2.31 and later
+		need = 31
+	}
+	return fmt.Sprintf("%s-manylinux_2_%d", arch, need), nil
+}
+
+var manylinux = regexp.MustCompile(`manylinux_2_([0-9]{1,3})_`)
+
+// glibcOf is the least minor version of glibc 2 that a wheel asks for by its name, 0 where it asks for none.
+func glibcOf(wheel string) int {
+	least := 0
+	for _, tag := range manylinux.FindAllStringSubmatch(wheel, -1) {
+		if minor, err := strconv.Atoi(tag[1]); err == nil && (least == 0 || minor < least) {
+			least = minor
+		}
+	}
+	return least
 }
 
 // Build installs e, pushes it as e.Tag() and returns the digest.

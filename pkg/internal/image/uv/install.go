@@ -24,7 +24,7 @@ import (
 // install unpacks the wheels of e's requirements into target. python is the full version that they are chosen for. uv needs some
 // Python interpreter on this machine, of any version; where it finds none it fetches one.
 func install(ctx context.Context, uv, dir, target string, e image.Environment, python string) error {
-	platform, err := pythonPlatform(e.Platform)
+	platform, err := pythonPlatform(e.Platform, e.Wheels)
 	if err != nil {
 		return err
 	}

@@ -45,7 +45,7 @@ func TestCheckTakesWheelsOfAnIndex(t *testing.T) {
 	for _, line := range []string{
 		"mlflow==3.17.2", "mlflow[extras]>=3 ; python_version < '3.13'", "--extra-index-url https://index.example.com/simple",
 		"torch @ https://example.com/torch-2.9-cp311-none-any.whl", "https://example.com/torch-2.9-cp311-none-any.whl#sha256=aa",
-		"wheels/mine-1.0-py3-none-any.whl", "./code/mine-1.0-py3-none-any.whl[fast] ; python_version < '3.13'", "--find-links https://example.com/wheels",
+		"wheels/mine-1.0-py3-none-any.whl", "./code/mine-1.0-py3-none-any.whl[fast] ; python_version < '3.13'", "--find-links https://example.com/wheels", "-f wheels",
 	} {
 		e := environment()
 		e.Requirements = append(e.Requirements, line)
@@ -67,6 +67,8 @@ func TestCheckRefusesWhatUvCannotBuild(t *testing.T) {
 		"zip":           func(e *image.Environment) { e.Requirements = []string{"https://bob:hunter2@example.com/mine.zip"} },
 		"file:":         func(e *image.Environment) { e.Requirements = []string{"mine @ file:///home/bob/mine.whl"} },
 		"-e":            func(e *image.Environment) { e.Constraints = []string{"-e ."} },
+		"-f ../wheels":  func(e *image.Environment) { e.Requirements = []string{"-f ../wheels"} },
+		"--find-links=": func(e *image.Environment) { e.Requirements = []string{"--find-links=/opt/wheels"} },
 		"libgomp1":      func(e *image.Environment) { e.Apt = []string{"libgomp1"} },
 		"linux/s390x":   func(e *image.Environment) { e.Platform = "linux/s390x" },
 	} {
@@ -75,6 +77,28 @@ func TestCheckRefusesWhatUvCannotBuild(t *testing.T) {
 		err := (&Builder{}).Check(t.Context(), e)
 		if failure.ClassOf(err) != failure.Diagnosed || !strings.Contains(err.Error(), what) || strings.Contains(err.Error(), "hunter2") {
 			t.Errorf("%s: %v, want failure.Diagnosed that names it", what, err)
+		}
+	}
+}
+
+func TestTheModelsOwnWheelsMayAskForANewerCLibrary(t *testing.T) {
+	for _, c := range []struct {
+		platform string
+		wheels   []string
+		want     string
+	}{
+		{"linux/amd64", nil, "x86_64-manylinux_2_28"},
+		{"linux/arm64", []string{"wheels/mine-1.0-py3-none-any.whl"}, "aarch64-manylinux_2_28"},
+		{"linux/amd64", []string{"wheels/a-1-cp311-abi3-manylinux_2_34_x86_64.whl", "wheels/b-1-cp311-cp311-manylinux_2_17_x86_64.manylinux2014_x86_64.whl"}, "x86_64-manylinux_2_34"},
+		{"linux/amd64", []string{"wheels/a-1-cp311-cp311-manylinux_2_12_x86_64.manylinux_2_36_x86_64.whl"}, "x86_64-manylinux_2_28"},
+		{"linux/amd64", []string{"wheels/a-1-cp311-cp311-manylinux_2_29_x86_64.whl"}, "x86_64-manylinux_2_31"},
+	} {
+		var wheels []model.Wheel
+		for _, path := range c.wheels {
+			wheels = append(wheels, model.Wheel{Path: path})
+		}
+		if got, err := pythonPlatform(c.platform, wheels); err != nil || got != c.want {
+			t.Errorf("%s with %q: %q, %v, want %q", c.platform, c.wheels, got, err, c.want)
 		}
 	}
 }
