@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -50,22 +51,38 @@ func inRegistry(t *testing.T) (to *registry.Repository, base string) {
 	return to, base
 }
 
-// TestARealEnvironment builds what a scikit-learn model needs from the user's Python package index, twice: same digest. It needs the
-// network, and fetches uv where it is not on PATH. KUBECTL_MLFLOW_TEST_LAUNCHER is a directory with launcher.py.
+// TestARealEnvironment builds what a scikit-learn model needs from the user's Python package index, on what could be three machines:
+// same digest. It needs the network, and fetches uv where it is not on PATH. KUBECTL_MLFLOW_TEST_LAUNCHER is a directory with
+// launcher.py.
 func TestARealEnvironment(t *testing.T) {
 	launcher := os.Getenv("KUBECTL_MLFLOW_TEST_LAUNCHER")
 	if launcher == "" {
 		t.Skip("KUBECTL_MLFLOW_TEST_LAUNCHER names no directory with launcher.py")
 	}
-	var digests []string
-	for range 2 {
+	before := syscall.Umask(0)
+	defer syscall.Umask(before)
+	one, other := t.TempDir(), t.TempDir()
+	digests := map[string]string{}
+	for _, machine := range []struct {
+		name, packages, zone, locale string
+		umask                        int
+	}{
+		{"cold", one, "UTC", "C", 0o022},
+		{"warm", one, "Asia/Kathmandu", "C", 0o077},
+		{"cold, elsewhere", other, "Pacific/Auckland", "C.UTF-8", 0o002},
+	} {
 		to, base := inRegistry(t)
-		b := &uv.Builder{Launcher: os.DirFS(launcher)}
+		syscall.Umask(machine.umask)
+		t.Setenv("UV_CACHE_DIR", machine.packages)
+		t.Setenv("TZ", machine.zone)
+		t.Setenv("LC_ALL", machine.locale)
+		b := &uv.Builder{Launcher: os.DirFS(launcher), Cache: t.TempDir()}
 		e := image.Environment{
 			Base:         base,
 			Platform:     "linux/amd64",
 			Python:       "3.11.7",
 			Requirements: []string{"mlflow==3.17.2", "scikit-learn==1.7.2", "skops==0.13.0"},
+			TorchBackend: image.TorchCPU,
 		}
 		if err := b.Check(t.Context(), e); err != nil {
 			t.Fatal(err)
@@ -75,10 +92,10 @@ func TestARealEnvironment(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		t.Logf("built and pushed in %.1f s: %s", time.Since(began).Seconds(), digest)
-		digests = append(digests, digest)
+		t.Logf("%s: built and pushed in %.1f s: %s", machine.name, time.Since(began).Seconds(), digest)
+		digests[digest] = machine.name
 	}
-	if digests[0] != digests[1] {
-		t.Errorf("the same environment built twice has two digests: %v", digests)
+	if len(digests) != 1 {
+		t.Errorf("the same environment has several digests: %v", digests)
 	}
 }
