@@ -71,6 +71,12 @@ func checkLine(line string) error {
 		return nil
 	}
 	shown := redact(line)
+	for _, found := range variables.FindAllStringSubmatch(line, -1) {
+		if name := found[1]; !ofIndexes.MatchString(name) {
+			return cannot(fmt.Sprintf("the requirement %q asks for your variable %s, and would send it to a host that the model names", shown, name),
+				"a model's requirements get variables whose names begin with PIP_, UV_ or INDEX_, and no others")
+		}
+	}
 	const build = "build a wheel of it, put it into the model (code_paths=[\"NAME.whl\"], pip_requirements=[\"code/NAME.whl\"]), and log it again"
 	const docker = "; or build with Docker"
 	switch option, _, _ := strings.Cut(strings.ReplaceAll(line, "=", " "), " "); {
@@ -94,6 +100,10 @@ func checkLine(line string) error {
 }
 
 var (
+	// variables is a variable of the environment as pip and uv put it into a requirement. Who logs models is not to read all of them.
+	variables = regexp.MustCompile(`\$\{([^}]*)\}`)
+	ofIndexes = regexp.MustCompile(`^(?:PIP|UV|INDEX)_`)
+
 	links = regexp.MustCompile(`^(?:-f|--find-links)\b`)
 	vcs   = regexp.MustCompile(`(?i)\b(?:git|hg|svn|bzr)\+`)
 	// isURL tells a requirement that is a URL, and urlOfWheel one whose URL is a wheel's.

@@ -46,6 +46,7 @@ func TestCheckTakesWheelsOfAnIndex(t *testing.T) {
 		"mlflow==3.17.2", "mlflow[extras]>=3 ; python_version < '3.13'", "--extra-index-url https://index.example.com/simple",
 		"torch @ https://example.com/torch-2.9-cp311-none-any.whl", "https://example.com/torch-2.9-cp311-none-any.whl#sha256=aa",
 		"wheels/mine-1.0-py3-none-any.whl", "./code/mine-1.0-py3-none-any.whl[fast] ; python_version < '3.13'", "--find-links https://example.com/wheels", "-f wheels",
+		"--extra-index-url https://${INDEX_USER}:${PIP_PASSWORD}@index.example.com/simple",
 	} {
 		e := environment()
 		e.Requirements = append(e.Requirements, line)
@@ -69,8 +70,11 @@ func TestCheckRefusesWhatUvCannotBuild(t *testing.T) {
 		"-e":            func(e *image.Environment) { e.Constraints = []string{"-e ."} },
 		"-f ../wheels":  func(e *image.Environment) { e.Requirements = []string{"-f ../wheels"} },
 		"--find-links=": func(e *image.Environment) { e.Requirements = []string{"--find-links=/opt/wheels"} },
-		"libgomp1":      func(e *image.Environment) { e.Apt = []string{"libgomp1"} },
-		"linux/s390x":   func(e *image.Environment) { e.Platform = "linux/s390x" },
+		"variable AWS_SECRET_ACCESS_KEY": func(e *image.Environment) {
+			e.Requirements = []string{"--index-url https://index.example.com/${AWS_SECRET_ACCESS_KEY}"}
+		},
+		"libgomp1":    func(e *image.Environment) { e.Apt = []string{"libgomp1"} },
+		"linux/s390x": func(e *image.Environment) { e.Platform = "linux/s390x" },
 	} {
 		e := environment()
 		change(&e)
