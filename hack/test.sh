@@ -131,10 +131,17 @@ real() (
     broken test/e2e "real programs" "no Python with mlflow in $LAB_CACHE/demo: hack/demo.sh makes it"
     return
   fi
-  say "Tests against the real mlflow and uv"
+  export PATH=$LAB_BIN:$PATH
+  local mlserver clients
+  if ! mlserver=$(hack/modelservers/python.sh "$LAB_CACHE" mlserver) || ! clients=$(hack/modelservers/python.sh "$LAB_CACHE" clients); then
+    broken test/e2e "real programs" "hack/modelservers/python.sh failed: see above"
+    return
+  fi
+  export KUBECTL_MLFLOW_TEST_MLSERVER_PYTHON=$mlserver KUBECTL_MLFLOW_TEST_CLIENTS_PYTHON=$clients
+  say "Tests against the real mlflow, MLServer, uv and clients of the Open Inference Protocol"
   local beside=("$python" hack/with-mlflow.py)
   # shellcheck disable=SC2046 # a list of words
-  PATH=$LAB_BIN:$PATH KUBECTL_MLFLOW_TEST_LAUNCHER=$PWD/pkg/internal/servingruntime/launcher \
+  KUBECTL_MLFLOW_TEST_LAUNCHER=$PWD/pkg/internal/servingruntime/launcher \
     gotest real . -tags "$tags,real" -count 1 -timeout 20m $(tagged real)
 )
 

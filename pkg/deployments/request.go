@@ -13,6 +13,7 @@ import (
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/failure"
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/image"
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/image/registry"
+	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/servingruntime"
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/tracking"
 )
 
@@ -49,7 +50,7 @@ type Request struct {
 	TorchBackend string
 	// Platform of the image, "linux/amd64". Empty is the nodes'.
 	Platform string
-	// ModelServer is the model server's name. Empty chooses one that fits the model.
+	// ModelServer is mlflow, mlserver or auto, which chooses one that fits the model, as empty does.
 	ModelServer string
 	// Timeout is how long the new revision may take to be ready, in whole seconds; 0 is DefaultTimeout.
 	Timeout time.Duration
@@ -89,6 +90,9 @@ func (r Request) Validate() error {
 	if r.EnvironmentImage != "" && (r.BaseImage != "" || r.TorchBackend != "") {
 		return invalid("EnvironmentImageConflict", "an environment image is used as it is, and neither built on a base image nor for a backend of PyTorch",
 			"leave out --base-image and --torch-backend, or --env-image")
+	}
+	if err := servingruntime.Validate(r.ModelServer); err != nil {
+		return err
 	}
 	if r.Timeout < 0 || r.Timeout%time.Second != 0 {
 		return invalid("TimeoutInvalid", fmt.Sprintf("timeout %s", r.Timeout), "write whole seconds, as in 90s or 10m")

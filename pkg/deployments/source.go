@@ -53,7 +53,7 @@ func (c *Client) connect(ctx context.Context, r Request, s progress.Step) (src s
 		if err != nil {
 			return nil, nil, err
 		}
-		if settings.Credentials == (tracking.Credentials{}) && of != nil {
+		if !settings.Usable() && of != nil {
 			if settings.Credentials, err = c.admin(ctx, of); err != nil {
 				return nil, nil, err
 			}

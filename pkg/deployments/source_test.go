@@ -88,6 +88,7 @@ func TestAdminOfTheClusterIsWhoHasNoOtherCredentials(t *testing.T) {
 	}{
 		"admin":               {map[string]string{"MLFLOW_WORKSPACE": "team-a"}, "", "admin", false},
 		"environment":         {map[string]string{"MLFLOW_TRACKING_USERNAME": "eve", "MLFLOW_TRACKING_PASSWORD": "env", "HOME": home}, "", "eve", false},
+		"username alone":      {map[string]string{"MLFLOW_TRACKING_USERNAME": "eve"}, "", "admin", false},
 		"not the file":        {map[string]string{"HOME": home, "USERPROFILE": home}, "", "admin", false},
 		"file, for a URL":     {map[string]string{"HOME": home, "USERPROFILE": home}, "URL", "fred", runtime.GOOS != "windows"},
 		"no admin, for a URL": {nil, "URL", "", false},

@@ -23,10 +23,11 @@ import (
 
 // makeModels logs models of the kinds that differ for the server, and what each predicts itself.
 const makeModels = `
-import json, sys, warnings
+import json, sys, time, warnings
 warnings.filterwarnings("ignore")
 import mlflow, numpy as np, pandas as pd
-from mlflow.models import infer_signature
+from mlflow.models import ModelSignature, infer_signature
+from mlflow.types import ColSpec, Schema
 from sklearn.datasets import load_iris
 from sklearn.linear_model import LogisticRegression
 where = sys.argv[1]
@@ -38,6 +39,12 @@ class Text(mlflow.pyfunc.PythonModel):
     def predict(self, context, model_input, params=None):
         factor = (params or {}).get("factor", 2)
         return pd.DataFrame({"upper": model_input["s"].str.upper(), "times": model_input["n"] * factor})
+class Echo(mlflow.pyfunc.PythonModel):
+    def predict(self, context, model_input, params=None):
+        time.sleep(params["seconds"])
+        if params["fails"]:
+            raise RuntimeError("the model is broken")
+        return model_input
 text = pd.DataFrame({"s": ["a", "b"], "n": [1, 2]})
 mlflow.sklearn.save_model(columns, where + "/columns", pyfunc_predict_fn="predict_proba",
     signature=infer_signature(frame, columns.predict_proba(frame)))
@@ -46,6 +53,10 @@ mlflow.sklearn.save_model(matrix, where + "/tensor", pyfunc_predict_fn="predict_
 mlflow.sklearn.save_model(matrix, where + "/unsigned")
 mlflow.pyfunc.save_model(where + "/text", python_model=Text(),
     signature=infer_signature(text, Text().predict(None, text), params={"factor": 2}))
+types = ["boolean", "integer", "long", "float", "double", "string", "datetime", "binary"]
+mlflow.pyfunc.save_model(where + "/echo", python_model=Echo(), signature=ModelSignature(
+    inputs=Schema([ColSpec(t, t) for t in types] + [ColSpec("double", "optional", required=False)]),
+    outputs=Schema([ColSpec(t, t) for t in types]), params=infer_signature(text, params={"seconds": 0.0, "fails": False}).params))
 json.dump({
     "rows": rows.to_numpy().tolist(),
     "columns": {c: rows[c].tolist() for c in rows},
@@ -65,16 +76,8 @@ type tensor struct {
 // TestTheLauncherAnswersAsTheModelDoes serves models with a real MLflow and holds what it answers against the models' own
 // predictions. KUBECTL_MLFLOW_TEST_PYTHON is an interpreter with mlflow and scikit-learn.
 func TestTheLauncherAnswersAsTheModelDoes(t *testing.T) {
-	python := os.Getenv("KUBECTL_MLFLOW_TEST_PYTHON")
-	if python == "" {
-		t.Skip("KUBECTL_MLFLOW_TEST_PYTHON names no interpreter with mlflow and scikit-learn")
-	}
-	work := t.TempDir()
-	making := exec.CommandContext(t.Context(), python, "-c", makeModels, work)
-	making.Dir = work
-	if out, err := making.CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
+	python := interpreter(t, "KUBECTL_MLFLOW_TEST_PYTHON", "mlflow and scikit-learn")
+	work := saved(t, python)
 	var expected struct {
 		Rows                    [][]float64
 		Columns                 map[string][]float64
@@ -87,15 +90,12 @@ func TestTheLauncherAnswersAsTheModelDoes(t *testing.T) {
 	if err := json.Unmarshal(content, &expected); err != nil {
 		t.Fatal(err)
 	}
-	launcher := unpackLauncher(t)
+	launcher := command{python, unpackLauncher(t), servingruntime.MLflow}
 	matrix := tensor{"x", []int{3, 4}, "FP64", expected.Rows}
 
 	t.Run("columns", func(t *testing.T) {
-		url := start(t, python, launcher, filepath.Join(work, "columns"))
-		var inputs []tensor
-		for name, values := range expected.Columns {
-			inputs = append(inputs, tensor{name, []int{3, 1}, "FP64", values})
-		}
+		url := start(t, launcher, filepath.Join(work, "columns")).url
+		inputs := inputsOf(expected.Columns)
 		for what, request := range map[string][]tensor{"one input per column": inputs, "one matrix": {matrix}} {
 			got := infer(t, url, map[string]any{"id": "7", "inputs": request}, 200)
 			if got.ID != "7" || got.ModelName != "iris" || got.ModelVersion != "3" || fmt.Sprint(got.Outputs[0].Shape) != "[3 3]" {
@@ -103,33 +103,12 @@ func TestTheLauncherAnswersAsTheModelDoes(t *testing.T) {
 			}
 			near(t, what, got.Outputs[0].Data, expected.Proba)
 		}
-		status, body := post(t, url+"/invocations", map[string]any{"instances": rowsOf(expected.Columns)})
-		var answer struct{ Predictions [][]float64 }
-		if err := json.Unmarshal(body, &answer); status != 200 || err != nil {
-			t.Fatalf("%d %s", status, body)
-		}
-		var flat []any
-		for _, row := range answer.Predictions {
-			for _, v := range row {
-				flat = append(flat, v)
-			}
-		}
-		near(t, "/invocations", flat, expected.Proba)
-
-		for path, want := range map[string]int{
+		invocations(t, url, expected.Columns, expected.Proba)
+		statuses(t, url, map[string]int{
 			"/v2": 200, "/v2/health/live": 200, "/v2/health/ready": 200, "/v2/models/iris": 200, "/v2/models/iris/ready": 200,
 			"/v2/models/iris/versions/3/ready": 200, "/v2/models/iris/versions/4/ready": 404, "/v2/models/rose/ready": 404,
-			"/ping": 200, "/health": 200, "/version": 200,
-		} {
-			resp, err := http.Get(url + path)
-			if err != nil {
-				t.Fatal(err)
-			}
-			closing(t, resp.Body)
-			if resp.StatusCode != want {
-				t.Errorf("%s answers %d, want %d", path, resp.StatusCode, want)
-			}
-		}
+			"/v2/repository/index": 404, "/ping": 200, "/health": 200, "/version": 200,
+		})
 		for what, request := range map[string]any{
 			"not an object":   []int{1},
 			"no inputs":       map[string]any{"inputs": []tensor{}},
@@ -145,12 +124,12 @@ func TestTheLauncherAnswersAsTheModelDoes(t *testing.T) {
 		}
 	})
 	t.Run("tensor", func(t *testing.T) {
-		url := start(t, python, launcher, filepath.Join(work, "tensor"))
+		url := start(t, launcher, filepath.Join(work, "tensor")).url
 		got := infer(t, url, map[string]any{"inputs": []tensor{matrix}}, 200)
 		near(t, "tensor", got.Outputs[0].Data, expected.Tensor)
 	})
 	t.Run("without a signature", func(t *testing.T) {
-		url := start(t, python, launcher, filepath.Join(work, "unsigned"))
+		url := start(t, launcher, filepath.Join(work, "unsigned")).url
 		got := infer(t, url, map[string]any{"inputs": []tensor{matrix}}, 200)
 		if got.Outputs[0].Datatype != "INT64" {
 			t.Errorf("%+v", got.Outputs)
@@ -158,7 +137,7 @@ func TestTheLauncherAnswersAsTheModelDoes(t *testing.T) {
 		near(t, "unsigned", got.Outputs[0].Data, expected.Unsigned)
 	})
 	t.Run("text and parameters", func(t *testing.T) {
-		url := start(t, python, launcher, filepath.Join(work, "text"))
+		url := start(t, launcher, filepath.Join(work, "text")).url
 		got := infer(t, url, map[string]any{
 			"parameters": map[string]any{"factor": 5},
 			"inputs":     []tensor{{"s", []int{2}, "BYTES", []string{"a", "b"}}, {"n", []int{2}, "INT64", []int{1, 2}}},
@@ -168,16 +147,115 @@ func TestTheLauncherAnswersAsTheModelDoes(t *testing.T) {
 			t.Errorf("%+v", got.Outputs)
 		}
 	})
-	t.Run("a model that cannot be loaded", func(t *testing.T) {
-		cmd := exec.CommandContext(t.Context(), python, launcher, work)
-		cmd.Env = append(os.Environ(), "PORT="+freePort(t))
-		out, err := cmd.CombinedOutput()
-		failed, ok := errors.AsType[*exec.ExitError](err)
-		lines := strings.Split(strings.TrimSpace(string(out)), "\n")
-		if !ok || failed.ExitCode() != 1 || !strings.Contains(lines[len(lines)-1], "MLmodel") {
-			t.Errorf("%v, last line %q", err, lines[len(lines)-1])
-		}
+	t.Run("a model that cannot be loaded", func(t *testing.T) { endsWithTheTraceback(t, launcher, work) })
+	t.Run("every datatype", func(t *testing.T) { everyDatatype(t, start(t, launcher, filepath.Join(work, "echo")).url) })
+	t.Run("bad requests", func(t *testing.T) { badRequests(t, start(t, launcher, filepath.Join(work, "echo")).url) })
+	t.Run("told to stop", func(t *testing.T) { answersBeforeItEnds(t, start(t, launcher, filepath.Join(work, "echo"))) })
+	t.Run("memory", func(t *testing.T) {
+		doesNotGrow(t, start(t, launcher, filepath.Join(work, "columns")), inputsOf(expected.Columns))
 	})
+	t.Run("clients", func(t *testing.T) { realClients(t, start(t, launcher, filepath.Join(work, "columns")).url) })
+}
+
+// TestMLServerAnswersAsTheModelDoes is the same of the other model server. KUBECTL_MLFLOW_TEST_MLSERVER_PYTHON is an interpreter that
+// has mlserver and mlserver-mlflow, too.
+func TestMLServerAnswersAsTheModelDoes(t *testing.T) {
+	python := interpreter(t, "KUBECTL_MLFLOW_TEST_MLSERVER_PYTHON", "mlflow, scikit-learn, mlserver and mlserver-mlflow")
+	work := saved(t, python)
+	var expected struct {
+		Columns map[string][]float64
+		Proba   []float64
+	}
+	content, err := os.ReadFile(filepath.Join(work, "expected.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal(content, &expected); err != nil {
+		t.Fatal(err)
+	}
+	launcher := command{python, unpackLauncher(t), servingruntime.MLServer}
+	server := start(t, launcher, filepath.Join(work, "columns"))
+	inputs := inputsOf(expected.Columns)
+	got := infer(t, server.url, map[string]any{"id": "7", "inputs": inputs}, 200)
+	if got.ID != "7" || got.ModelName != "iris" || got.ModelVersion != "3" || fmt.Sprint(got.Outputs[0].Shape) != "[3 3]" {
+		t.Errorf("%+v", got)
+	}
+	near(t, "V2", got.Outputs[0].Data, expected.Proba)
+	invocations(t, server.url, expected.Columns, expected.Proba)
+	statuses(t, server.url, map[string]int{
+		"/v2": 200, "/v2/health/ready": 200, "/v2/models/iris/ready": 200, "/v2/models/iris/versions/3/ready": 200,
+		"/v2/models/rose/ready": 404, "/ping": 200, "/metrics": 404,
+	})
+	for _, path := range []string{"/v2/repository/index", "/v2/repository/models/iris/unload", "/v2/repository/models/iris/load"} {
+		if status, body := post(t, server.url+path, map[string]any{}); status != http.StatusNotFound {
+			t.Errorf("%s answers %d: %s", path, status, body)
+		}
+	}
+	if got := infer(t, server.url, map[string]any{"inputs": inputs[:3]}, 400); !strings.Contains(got.Error, "missing inputs") {
+		t.Errorf("a missing input: %+v", got)
+	}
+	infer(t, server.url, map[string]any{"inputs": inputs}, 200)
+	t.Run("a model that cannot be loaded", func(t *testing.T) { endsWithTheTraceback(t, launcher, work) })
+}
+
+// interpreter is the one that an environment variable names.
+func interpreter(t *testing.T, variable, packages string) string {
+	t.Helper()
+	python := os.Getenv(variable)
+	if python == "" {
+		t.Skip(variable + " names no interpreter with " + packages)
+	}
+	return python
+}
+
+// saved is a folder with all models.
+func saved(t *testing.T, python string) string {
+	t.Helper()
+	work := t.TempDir()
+	making := exec.CommandContext(t.Context(), python, "-c", makeModels, work)
+	making.Dir = work
+	if out, err := making.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	return work
+}
+
+func inputsOf(columns map[string][]float64) []tensor {
+	var inputs []tensor
+	for name, values := range columns {
+		inputs = append(inputs, tensor{name, []int{len(values), 1}, "FP64", values})
+	}
+	return inputs
+}
+
+func invocations(t *testing.T, url string, columns map[string][]float64, want []float64) {
+	t.Helper()
+	status, body := post(t, url+"/invocations", map[string]any{"instances": rowsOf(columns)})
+	var answer struct{ Predictions [][]float64 }
+	if err := json.Unmarshal(body, &answer); status != 200 || err != nil {
+		t.Fatalf("%d %s", status, body)
+	}
+	var flat []any
+	for _, row := range answer.Predictions {
+		for _, v := range row {
+			flat = append(flat, v)
+		}
+	}
+	near(t, "/invocations", flat, want)
+}
+
+func statuses(t *testing.T, url string, want map[string]int) {
+	t.Helper()
+	for path, status := range want {
+		resp, err := http.Get(url + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		closing(t, resp.Body)
+		if resp.StatusCode != status {
+			t.Errorf("%s answers %d, want %d", path, resp.StatusCode, status)
+		}
+	}
 }
 
 func closing(t *testing.T, c io.Closer) {
@@ -200,49 +278,72 @@ func unpackLauncher(t *testing.T) string {
 	return filepath.Join(dir, "launcher.py")
 }
 
+// command is what a server is started with.
+type command struct{ python, launcher, server string }
+
+func (c command) on(model, port string) *exec.Cmd {
+	cmd := exec.Command(c.python, c.launcher, "--server", c.server, model)
+	cmd.Env = append(os.Environ(), "PORT="+port, "KUBECTL_MLFLOW_MODEL_NAME=iris", servingruntime.VersionVariable+"=3")
+	return cmd
+}
+
+// server is one that runs.
+type server struct {
+	url     string
+	process *os.Process
+	ended   chan error // its end, which stays there to be read
+}
+
 // start serves a model as "iris", version 3, until the test ends; then SIGTERM must end it with 0.
-func start(t *testing.T, python, launcher, model string) string {
+func start(t *testing.T, c command, model string) server {
 	t.Helper()
 	port := freePort(t)
-	cmd := exec.Command(python, launcher, model)
-	cmd.Env = append(os.Environ(), "PORT="+port, "KUBECTL_MLFLOW_MODEL_NAME=iris", servingruntime.VersionVariable+"=3")
+	cmd := c.on(model, port)
 	var log bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &log, &log
 	began := time.Now()
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	ended := make(chan error, 1)
-	go func() { ended <- cmd.Wait() }()
+	s := server{"http://127.0.0.1:" + port, cmd.Process, make(chan error, 1)}
+	go func() { s.ended <- cmd.Wait() }()
 	t.Cleanup(func() {
-		if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		if err := cmd.Process.Signal(syscall.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
 			t.Error(err)
 		}
-		if err := <-ended; err != nil {
+		if err := <-s.ended; err != nil {
 			t.Errorf("told to stop: %v\n%s", err, log.String())
 		}
 	})
-	url := "http://127.0.0.1:" + port
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
 	for {
 		select {
-		case err := <-ended:
-			ended <- err
+		case err := <-s.ended:
+			s.ended <- err
 			t.Fatalf("ended before it was ready: %v\n%s", err, log.String())
 		case <-t.Context().Done():
 			t.Fatal(t.Context().Err())
 		case <-tick.C:
 		}
-		resp, err := http.Get(url + "/v2/models/iris/ready")
+		resp, err := http.Get(s.url + "/v2/models/iris/ready")
 		if err != nil {
 			continue
 		}
 		closing(t, resp.Body)
 		if resp.StatusCode == http.StatusOK {
 			t.Logf("ready after %.1f s", time.Since(began).Seconds())
-			return url
+			return s
 		}
+	}
+}
+
+func endsWithTheTraceback(t *testing.T, c command, model string) {
+	out, err := c.on(model, freePort(t)).CombinedOutput()
+	failed, ok := errors.AsType[*exec.ExitError](err)
+	lines := strings.Split(strings.TrimSpace(string(out)), "\n")
+	if !ok || failed.ExitCode() != 1 || !strings.Contains(lines[len(lines)-1], "MLmodel") {
+		t.Errorf("%v, last line %q", err, lines[len(lines)-1])
 	}
 }
 

@@ -24,6 +24,9 @@ const (
 // Credentials are what MLflow's clients show to a server.
 type Credentials struct{ Username, Password, Token string }
 
+// Usable tells whether there is something to show: one of username and password alone counts for nothing.
+func (c Credentials) Usable() bool { return c.Username != "" && c.Password != "" || c.Token != "" }
+
 // Settings are what MLflow's clients take from the user's environment for their way to a server.
 type Settings struct {
 	Credentials

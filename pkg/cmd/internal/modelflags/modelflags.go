@@ -42,7 +42,7 @@ func (f *Flags) Add(flags *pflag.FlagSet) {
 	flags.StringVar(&f.EnvImage, "env-image", f.EnvImage, "Image that has Python and all that the model requires: no environment is built")
 	flags.StringVar(&f.TorchBackend, "torch-backend", f.TorchBackend, "PyTorch to install, as uv names it: cpu, cu126, ..., none for the index's. Default: the model's, else cpu")
 	flags.StringVar(&f.Platform, "platform", f.Platform, "Platform of the image, as linux/amd64. Default: the nodes'")
-	flags.StringVar(&f.ModelServer, "model-server", f.ModelServer, "Model server in the image. Default: one that fits the model")
+	flags.StringVar(&f.ModelServer, "model-server", f.ModelServer, "Model server in the image: auto, mlflow or mlserver. Default auto: one that fits the model")
 	flags.StringVar(&f.TrackingURI, trackingURIFlag, f.TrackingURI, "URL of the tracking server. Default: $"+trackingURI+", else the MLflow on the cluster")
 	flags.StringVar(&f.TrackingService, "tracking-service", f.TrackingService, "Service of the MLflow on the cluster to read from, as [NAMESPACE/]NAME[:PORT]; wins over $"+trackingURI)
 }

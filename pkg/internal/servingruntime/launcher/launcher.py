@@ -1,9 +1,12 @@
-"""Serves one MLflow model: MLflow's own scoring app, and the Open Inference Protocol (V2) on the same port.
+"""Serves one MLflow model by MLflow's own scoring app, or by MLServer: /invocations and the Open Inference Protocol (V2) on one port.
 
-launcher.py [MODEL_DIR]        load the model, then listen on $PORT; exits 1 with the traceback last if loading fails
+launcher.py [--server mlflow|mlserver] [MODEL_DIR]
+                               load the model, then listen on $PORT; exits 1 with the traceback last if loading fails
 launcher.py --list-imports     import what serving needs, print the files of all modules, one per line
 """
 
+import argparse
+import gc
 import os
 import signal
 import sys
@@ -27,19 +30,47 @@ def prepare():
         os.environ.setdefault(name, value)
 
 
-def load(model_dir, name, version):
-    """Returns the app with the model behind it. Only what serving needs is imported, and only here."""
+def import_server(server):
+    """Imports the server. That makes hundreds of thousands of objects, which stay: looking for garbage among them, now and while
+    the model is loaded, takes a tenth of the start's time."""
+    gc.disable()
+    if server == "mlserver":
+        import mlserver_app  # noqa: F401
+    else:
+        import open_inference  # noqa: F401
+        from mlflow.pyfunc import scoring_server  # noqa: F401
+    gc.freeze()
+    gc.enable()
+
+
+def load(server, model_dir, name, version):
+    """Returns the app with the model behind it."""
+    if server == "mlserver":
+        import mlserver_app
+
+        return mlserver_app.make(model_dir, name, version)
     from mlflow.pyfunc import scoring_server
 
     import open_inference
 
     model = scoring_server.load_model_with_mlflow_config(model_dir)
-    app = scoring_server.init(model)
+    app = make_app(model)
     open_inference.add_routes(app, model, name, version)
     return app
 
 
-def serve(model_dir):
+def make_app(model):
+    """Returns MLflow's app. That of MLflow 2.22 and of the first 3.x asks for a method that Starlette 1 dropped from applications,
+    and nothing in its requirements keeps Starlette 1 away."""
+    from fastapi import FastAPI
+    from mlflow.pyfunc import scoring_server
+
+    if not hasattr(FastAPI, "route"):
+        FastAPI.route = lambda app, *args, **more: app.router.route(*args, **more)
+    return scoring_server.init(model)
+
+
+def serve(server, model_dir):
     began = time.monotonic()
     prepare()
     # As process 1 of a container, a process that is not told otherwise ignores SIGTERM.
@@ -47,10 +78,11 @@ def serve(model_dir):
     name = os.environ.get("KUBECTL_MLFLOW_MODEL_NAME", "model")
     port = int(os.environ.get("PORT", "8080"))
     try:
-        app = load(model_dir, name, os.environ.get("KUBECTL_MLFLOW_MODEL_VERSION", ""))
+        import_server(server)
+        app = load(server, model_dir, name, os.environ.get("KUBECTL_MLFLOW_MODEL_VERSION", ""))
         import uvicorn
 
-        server = uvicorn.Server(uvicorn.Config(app, host="0.0.0.0", port=port, log_level="warning", access_log=False))
+        listener = uvicorn.Server(uvicorn.Config(app, host="0.0.0.0", port=port, log_level="warning", access_log=False))
     except Exception:
         # The end of the log is what Kubernetes keeps of a container that died: nothing may come after the traceback.
         sys.stdout.flush()
@@ -58,9 +90,9 @@ def serve(model_dir):
         sys.stderr.flush()
         os._exit(1)
     print(f"loaded {name} in {time.monotonic() - began:.1f} s, listening on port {port}", file=sys.stderr, flush=True)
-    server.run()
+    listener.run()
     # A server that nobody asked to stop has failed.
-    sys.exit(0 if server.should_exit else 1)
+    sys.exit(0 if listener.should_exit else 1)
 
 
 def list_imports():
@@ -108,6 +140,8 @@ def list_imports():
     for library, flavor in flavors.items():
         if importlib.util.find_spec(library) is not None:
             optional += [library, "mlflow." + flavor]
+    if importlib.util.find_spec("mlserver") is not None:
+        optional.append("mlserver_app")
     for module in optional:
         try:
             importlib.import_module(module)
@@ -126,7 +160,6 @@ def list_imports():
 def use_server():
     """Makes the app once: FastAPI imports further parts when routes are added."""
     from mlflow.models import Model
-    from mlflow.pyfunc import scoring_server
 
     import open_inference
 
@@ -136,7 +169,7 @@ def use_server():
         def predict(self, data, params=None):
             return data
 
-    open_inference.add_routes(scoring_server.init(Nothing()), Nothing(), "nothing", "")
+    open_inference.add_routes(make_app(Nothing()), Nothing(), "nothing", "")
 
 
 def use_sklearn():
@@ -153,7 +186,12 @@ def use_sklearn():
 
 
 if __name__ == "__main__":
-    if sys.argv[1:] == ["--list-imports"]:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("model_dir", nargs="?", default=MODEL_DIR)
+    parser.add_argument("--server", choices=["mlflow", "mlserver"], default="mlflow")
+    parser.add_argument("--list-imports", action="store_true")
+    arguments = parser.parse_args()
+    if arguments.list_imports:
         list_imports()
     else:
-        serve(sys.argv[1] if len(sys.argv) > 1 else MODEL_DIR)
+        serve(arguments.server, arguments.model_dir)

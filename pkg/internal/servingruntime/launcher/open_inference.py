@@ -13,10 +13,12 @@ import math
 import numpy as np
 import pandas as pd
 from fastapi import Request
+from fastapi.exception_handlers import http_exception_handler
 from fastapi.responses import JSONResponse
 from mlflow.exceptions import MlflowException
 from mlflow.types import DataType
 from mlflow.version import VERSION
+from starlette.exceptions import HTTPException
 
 _logger = logging.getLogger(__name__)
 
@@ -45,10 +47,16 @@ COLUMN_DATATYPES = {
 }
 # Request parameters that speak about the request itself; the others are the model's.
 PROTOCOL_PARAMETERS = {"content_type", "headers", "binary_data_output"}
+# Bytes of a request's body, as much as NVIDIA's Triton takes: as tensors it needs a multiple of that in memory.
+LARGEST_BODY = 64 << 20
 
 
 class BadRequest(ValueError):
     """The request cannot be understood; its text is for the client."""
+
+    def __init__(self, message, status=400):
+        super().__init__(message)
+        self.status = status
 
 
 def add_routes(app, model, name, version):
@@ -67,9 +75,27 @@ def add_routes(app, model, name, version):
             return error(f"there is no version {asked_version!r} of {name!r} here", 404)
         return None
 
-    def predict(request):
-        data, params = parse_request(request, schemas[0])
-        return model.predict(data, params=params) if params and takes_params else model.predict(data)
+    def answer(body):
+        """Computes in a thread of its own: reading and writing large tensors takes its time, too."""
+        try:
+            request = parse_body(body)
+            data, params = parse_request(request, schemas[0])
+            result = model.predict(data, params=params) if params and takes_params else model.predict(data)
+            return JSONResponse(
+                {
+                    "model_name": name,
+                    **({"model_version": version} if version else {}),
+                    **({"id": request["id"]} if request.get("id") else {}),
+                    "outputs": encode_outputs(result, request.get("outputs")),
+                }
+            )
+        except BadRequest as e:
+            return error(str(e), e.status)
+        except MlflowException as e:
+            return error(e.message)
+        except (Exception, SystemExit) as e:
+            _logger.exception("prediction failed")
+            return error(f"the model failed: {type(e).__name__}: {e}")
 
     async def server():
         return {"name": "mlflow", "version": VERSION, "extensions": []}
@@ -95,26 +121,18 @@ def add_routes(app, model, name, version):
         if refusal := unknown(model_name, model_version):
             return refusal
         try:
-            body = parse_body(await request.body(), request.headers)
-            # The model computes in a thread: health and other requests are answered meanwhile.
-            result = await asyncio.to_thread(predict, body)
-            outputs = encode_outputs(result, body.get("outputs"))
+            body = await read_body(request)
         except BadRequest as e:
-            return error(str(e))
-        except MlflowException as e:
-            return error(e.message)
-        except Exception as e:
-            _logger.exception("prediction failed")
-            return error(f"the model failed: {type(e).__name__}: {e}")
-        return JSONResponse(
-            {
-                "model_name": name,
-                **({"model_version": version} if version else {}),
-                **({"id": body["id"]} if body.get("id") else {}),
-                "outputs": outputs,
-            }
-        )
+            return error(str(e), e.status)
+        return await asyncio.to_thread(answer, body)
 
+    async def failed(request: Request, e: HTTPException):
+        """Whatever has no route here, /v2/repository too: as the protocol words errors, where the path is one of its own."""
+        if request.url.path.startswith("/v2"):
+            return error(f"{request.method} {request.url.path}: {e.detail}", e.status_code)
+        return await http_exception_handler(request, e)
+
+    app.add_exception_handler(HTTPException, failed)
     app.add_api_route("/v2", server, methods=["GET"])
     app.add_api_route("/v2/health/live", live, methods=["GET"])
     app.add_api_route("/v2/health/ready", ready, methods=["GET"])
@@ -148,17 +166,31 @@ def describe(schema, unnamed):
     ]
 
 
-def parse_body(body, headers):
-    if "inference-header-content-length" in headers:
-        raise BadRequest("the binary tensor extension is not supported: send tensors as JSON")
+async def read_body(request):
+    if "inference-header-content-length" in request.headers:
+        raise BadRequest("the binary tensor extension is not supported: send tensors as JSON (binary_data=False)")
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > LARGEST_BODY:
+            raise BadRequest(f"the body is larger than {LARGEST_BODY >> 20} MiB: send fewer rows at a time", 413)
+    return body
+
+
+def parse_body(body):
     try:
         request = json.loads(body)
-    except ValueError as e:
+    except (ValueError, RecursionError) as e:
         raise BadRequest(f"the body is not JSON: {e}") from e
     if not isinstance(request, dict) or not isinstance(request.get("inputs"), list) or not request["inputs"]:
         raise BadRequest('the body must be an object with a list "inputs" of at least one tensor')
     if not isinstance(request.get("parameters") or {}, dict):
         raise BadRequest('"parameters" must be an object')
+    if not isinstance(request.get("id") or "", str):
+        raise BadRequest('"id" must be a string')
+    wanted = request.get("outputs") or []
+    if not isinstance(wanted, list) or not all(isinstance(w, dict) and isinstance(w.get("name"), str) for w in wanted):
+        raise BadRequest('"outputs" must be a list of objects with a "name"')
     return request
 
 
@@ -180,7 +212,10 @@ def parse_request(request, schema):
 
 
 def content_type(tensor):
-    return (tensor.get("parameters") or {}).get("content_type")
+    parameters = tensor.get("parameters") or {}
+    if not isinstance(parameters, dict):
+        raise BadRequest(f"input {tensor['name']!r}: parameters must be an object")
+    return parameters.get("content_type")
 
 
 def decode_tensor(tensor):
@@ -190,46 +225,61 @@ def decode_tensor(tensor):
     name, datatype, shape = tensor.get("name"), tensor.get("datatype"), tensor.get("shape")
     if not isinstance(name, str) or not name:
         raise BadRequest("an input has no name")
-    if datatype not in NUMPY_TYPES:
+    if not isinstance(datatype, str) or datatype not in NUMPY_TYPES:
         raise BadRequest(f"input {name!r}: datatype {datatype!r} is none of {', '.join(NUMPY_TYPES)}")
     if not isinstance(shape, list) or not all(type(n) is int and n >= 0 for n in shape):
         raise BadRequest(f"input {name!r}: shape must be a list of sizes")
     if not isinstance(tensor.get("data"), list):
         raise BadRequest(f'input {name!r}: there is no list "data"')
-    flat = list(flatten(tensor["data"]))
+    try:
+        flat = flatten(tensor["data"])
+    except RecursionError as e:
+        raise BadRequest(f"input {name!r}: data is nested too deeply") from e
     if len(flat) != math.prod(shape):
         raise BadRequest(f"input {name!r}: data has {len(flat)} elements, shape {shape} holds {math.prod(shape)}")
-    array = np.empty(len(flat), dtype=NUMPY_TYPES[datatype])
     try:
-        for i, value in enumerate(flat):
-            array[i] = element(value, datatype)
+        return name, to_numpy(flat, datatype).reshape(shape)
     except (TypeError, ValueError, OverflowError) as e:
         raise BadRequest(f"input {name!r}: data does not fit datatype {datatype}: {e}") from e
-    return name, array.reshape(shape)
 
 
 def flatten(data):
-    for value in data:
-        if isinstance(value, list):
-            yield from flatten(value)
-        else:
-            yield value
+    if list not in set(map(type, data)):
+        return data
+    return [leaf for value in data for leaf in (flatten(value) if isinstance(value, list) else (value,))]
 
 
-def element(value, datatype):
+def to_numpy(flat, datatype):
+    """JSON's values as an array of a datatype. null is a missing number or text. No loop of Python's own: there may be many."""
+    dtype = np.dtype(NUMPY_TYPES[datatype])
     if datatype == "BYTES":
-        if not isinstance(value, str):
-            raise ValueError(f"{value!r} is not a string")
-        return value
+        demand(flat, {str, type(None)}, "a string")
+        array = np.empty(len(flat), dtype=object)
+        array[:] = flat
+        return array
     if datatype == "BOOL":
-        if not isinstance(value, bool):
-            raise ValueError(f"{value!r} is not a boolean")
-        return value
-    if isinstance(value, bool) or isinstance(value, str):
-        raise ValueError(f"{value!r} is not a number")
-    if datatype.startswith("FP"):
-        return math.nan if value is None else value
-    if value is None or int(value) != value:
+        demand(flat, {bool}, "a boolean")
+        return np.array(flat, dtype=dtype)
+    if dtype.kind == "f":
+        demand(flat, {int, float, type(None)}, "a number")
+        return np.array(flat, dtype=float).astype(dtype)  # None becomes NaN
+    demand(flat, {int, float}, "a whole number")
+    if float in set(map(type, flat)):
+        flat = [whole(v) for v in flat]
+    bounds = np.iinfo(dtype)
+    for v in (min(flat, default=0), max(flat, default=0)):
+        if not bounds.min <= v <= bounds.max:
+            raise ValueError(f"{v} is not between {bounds.min} and {bounds.max}")
+    return np.array(flat, dtype=dtype)
+
+
+def demand(values, types, what):
+    if not set(map(type, values)) <= types:
+        raise ValueError(f"{next(v for v in values if type(v) not in types)!r} is not {what}")
+
+
+def whole(value):
+    if int(value) != value:
         raise ValueError(f"{value!r} is not a whole number")
     return int(value)
 
@@ -273,7 +323,7 @@ def decode_each(array, decode):
     out = np.empty(array.size, dtype=object)
     for i, value in enumerate(array.reshape(-1)):
         try:
-            out[i] = decode(value)
+            out[i] = None if value is None else decode(value)
         except ValueError as e:
             raise BadRequest(f"{value!r}: {e}") from e
     return out.reshape(array.shape)
@@ -315,16 +365,19 @@ def to_column(array, kind, spec, name):
         if kind == "base64" or wanted == DataType.binary:
             return decode_each(array, base64.b64decode)
         if kind == "datetime" or wanted == DataType.datetime:
-            try:
-                return pd.to_datetime(array)
-            except ValueError as e:
-                raise BadRequest(f"input {name!r}: {e}") from e
+            return pd.to_datetime(decode_each(array, moment))
         if kind == "pd_json" or (wanted is not None and not isinstance(wanted, DataType)):
             return decode_each(array, json.loads)
         return array
     if isinstance(wanted, DataType) and wanted in COLUMN_DATATYPES:
         return as_type(array, kind, np.dtype(wanted.to_numpy()), name)
     return array
+
+
+def moment(value):
+    """A time in ISO 8601, in UTC where it says no zone; MLflow's datetimes have none."""
+    time = pd.Timestamp(value)
+    return time.tz_convert("UTC").tz_localize(None) if time.tzinfo else time
 
 
 def without_schema(tensors, kind):
@@ -348,7 +401,7 @@ def encode_outputs(result, wanted):
     by_name = {o["name"]: o for o in outputs}
     try:
         return [by_name[w["name"]] for w in wanted]
-    except (KeyError, TypeError) as e:
+    except KeyError as e:
         raise BadRequest(f"the model has no output {e}, only {sorted(by_name)}") from e
 
 
@@ -387,7 +440,7 @@ def encode_tensor(name, array):
     tensor = {"name": name, "shape": list(array.shape)}
     if array.dtype in DATATYPES and array.dtype != object:
         data = array.reshape(-1).tolist()
-        if array.dtype.kind == "f":
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
             # JSON has no NaN and no infinity.
             data = [v if math.isfinite(v) else None for v in data]
         return {**tensor, "datatype": DATATYPES[array.dtype], "data": data}
@@ -396,17 +449,17 @@ def encode_tensor(name, array):
         return encode_tensor(name, array.astype(bool))
     if array.dtype == object and flat.size and all(isinstance(v, (int, float, np.number)) for v in flat):
         return encode_tensor(name, np.asarray(flat.tolist()).reshape(array.shape))
-    return {
-        **tensor,
-        "datatype": "BYTES",
-        "data": [text(v) for v in flat.tolist()],
-        "parameters": {"content_type": "base64" if flat.size and isinstance(flat[0], bytes) else "str"},
-    }
+    # As a list, times that numpy counts in nanoseconds would be numbers; pandas makes times of them.
+    values = list(pd.Index(flat)) if array.dtype.kind in "mM" else flat.tolist()
+    kind = "datetime" if array.dtype.kind == "M" else "base64" if any(isinstance(v, bytes) for v in values) else "str"
+    return {**tensor, "datatype": "BYTES", "data": [text(v) for v in values], "parameters": {"content_type": kind}}
 
 
 def text(value):
     if isinstance(value, str):
         return value
+    if value is None or value is pd.NaT or value is pd.NA or isinstance(value, float) and math.isnan(value):
+        return None
     if isinstance(value, bytes):
         return base64.b64encode(value).decode()
     if hasattr(value, "isoformat"):
