@@ -34,6 +34,8 @@ def answers(url: str) -> bool:
 
 
 def main(command: list[str]) -> int:
+    # Its thread writes to os.environ, on which a request that is being made at the same time may fail with a KeyError.
+    os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
     with tempfile.TemporaryDirectory() as folder:
         work = pathlib.Path(folder)
         port = free_port()

@@ -64,7 +64,7 @@ func (l *lab) command(ctx context.Context, env []string, name string, args ...st
 		}
 	}
 	path := strings.Join([]string{filepath.Join(l.root, "bin"), l.Bin, os.Getenv("PATH")}, string(filepath.ListSeparator))
-	cmd.Env = append(cmd.Env, "PATH="+path, "KUBECONFIG="+l.Kubeconfig)
+	cmd.Env = append(cmd.Env, "PATH="+path, "KUBECONFIG="+l.Kubeconfig, "MLFLOW_DISABLE_TELEMETRY=true") // whose thread may break a request of the client
 	cmd.Env = append(cmd.Env, env...)
 	return cmd
 }
