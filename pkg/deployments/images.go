@@ -25,7 +25,7 @@ type imageRepository struct {
 }
 
 func openImages(name string, r progress.Reporter) (images, error) {
-	to, err := registry.Open(name)
+	to, err := registry.Open(name, registry.WithWarnings(func(format string, args ...any) { progress.Say(r, format, args...) }))
 	if err != nil {
 		return nil, err
 	}

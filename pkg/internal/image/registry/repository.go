@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"os"
 	"strings"
 
 	"github.com/google/go-containerregistry/pkg/authn"
@@ -36,6 +37,11 @@ type Option func(*Repository)
 // WithKeychain takes credentials from k. The default is Docker's configuration with its helpers, or Podman's.
 func WithKeychain(k authn.Keychain) Option { return func(r *Repository) { r.keychain = k } }
 
+// WithWarnings tells say what is amiss and stands in nobody's way, such as a credential helper that is not installed.
+func WithWarnings(say func(format string, args ...any)) Option {
+	return func(r *Repository) { r.keychain = &stored{getenv: os.Getenv, say: say} }
+}
+
 // WithTransport sends requests through t. The default honours HTTPS_PROXY and NO_PROXY.
 func WithTransport(t http.RoundTripper) Option { return func(r *Repository) { r.transport = t } }
 
@@ -52,7 +58,7 @@ func Open(repository string, options ...Option) (*Repository, error) {
 			Err:     err,
 		}
 	}
-	r := &Repository{given: repository, repo: repo, keychain: authn.DefaultKeychain, transport: remote.DefaultTransport}
+	r := &Repository{given: repository, repo: repo, keychain: &stored{getenv: os.Getenv, say: func(string, ...any) {}}, transport: remote.DefaultTransport}
 	for _, o := range options {
 		o(r)
 	}
