@@ -142,7 +142,7 @@ real() (
   local beside=("$python" hack/with-mlflow.py)
   # shellcheck disable=SC2046 # a list of words
   KUBECTL_MLFLOW_TEST_LAUNCHER=$PWD/pkg/internal/servingruntime/launcher \
-    gotest real . -tags "$tags,real" -count 1 -timeout 20m $(tagged real)
+    gotest real . -tags "$tags,real" -count 1 -timeout 40m $(tagged real)
 )
 
 for tier in "$@"; do
