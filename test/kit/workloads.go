@@ -22,8 +22,8 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 )
 
-// revisionLabel tells by which template a pod was made.
-const revisionLabel = "kit.example.com/revision"
+// revisionLabel tells by which template a pod was made, as a StatefulSet's controller does.
+const revisionLabel = appsv1.ControllerRevisionHashLabelKey
 
 // workload is an object that has pods.
 type workload struct {
