@@ -39,7 +39,8 @@ func failures(t *testing.T, l *lab) {
 		{"deploy: no such version", nil, append([]string{"deploy", "iris", "models:/iris/999"}, writable...), 2, []string{"models:/iris/999", "hint:"}},
 		{"deploy: no such model", nil, append([]string{"deploy", "iris", "models:/irsi/1"}, writable...), 2, []string{"models:/irsi/1", "iris", "hint:"}},
 		{"deploy: not a model URI", nil, append([]string{"deploy", "iris", "iris"}, writable...), 2, []string{"models:/", "hint:"}},
-		{"deploy: no repository", nil, []string{"deploy", "fresh", uri}, 2, []string{"--image-repository", "hint:"}},
+		// Where no other deployment is, whose repository it would share.
+		{"deploy: no repository", nil, []string{"deploy", "fresh", uri, "--namespace", "kube-public"}, 2, []string{"--image-repository", "hint:"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			before := l.written(t)
