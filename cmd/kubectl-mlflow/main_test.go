@@ -5,11 +5,14 @@ import (
 	"context"
 	"errors"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -36,6 +39,13 @@ func TestMain(m *testing.M) {
 // KUBECTL_MLFLOW_TEST_KUBECONFIG names the kubeconfig of a kube-apiserver that may be written to.
 func TestScript(t *testing.T) {
 	kubeconfig := os.Getenv("KUBECTL_MLFLOW_TEST_KUBECONFIG")
+	registry := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if user, password, _ := r.BasicAuth(); user != "bob" || password != "hunter2" {
+			w.Header().Set("WWW-Authenticate", `Basic realm="registry"`)
+			w.WriteHeader(http.StatusUnauthorized)
+		}
+	}))
+	t.Cleanup(registry.Close) // after the stories, which run beside each other
 	testscript.Run(t, testscript.Params{
 		Dir:                 filepath.Join("testdata", "script"),
 		RequireExplicitExec: true,
@@ -44,6 +54,7 @@ func TestScript(t *testing.T) {
 		Setup: func(e *testscript.Env) error {
 			e.Setenv("HOME", filepath.Join(e.WorkDir, "home"))
 			e.Setenv("API_KUBECONFIG", kubeconfig)
+			e.Setenv("REGISTRY", strings.TrimPrefix(registry.URL, "http://"))
 			e.Setenv("STORAGE_CLASS", storyClass)
 			if err := makeStoryClass(kubeconfig); err != nil {
 				return err

@@ -32,6 +32,7 @@ import (
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/cmd/manifests"
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/cmd/portforward"
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/cmd/predict"
+	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/cmd/registry"
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/cmd/restore"
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/cmd/status"
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/cmd/uninstall"
@@ -125,6 +126,7 @@ cluster. deploy makes an image of a model version and a Knative Service of the i
 		build.NewCommand(config, streams, talk, os.Getenv),
 		predict.NewCommand(config, streams, talk),
 		deployments.NewCommand(config, streams, talk, helpOrUnknown),
+		registry.NewCommand(streams, talk, os.Getenv, helpOrUnknown),
 	)
 	add("", version.NewCommand(release, streams))
 	argumentErrorsAreUsageErrors(root)

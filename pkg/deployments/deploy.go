@@ -98,7 +98,12 @@ func (c *Client) prepare(ctx context.Context, r Request, why purpose) (*deployme
 				}
 				return c.knative.Check(ctx, d.spec)
 			},
-			func(ctx context.Context) error { return d.images.CheckPush(ctx) },
+			func(ctx context.Context) error {
+				if err := d.images.CheckPush(ctx); err != nil || why == toBuild {
+					return err
+				}
+				return c.tellPull(ctx, r, repository, d.images)
+			},
 		)
 	})
 	if err != nil {

@@ -53,6 +53,7 @@ type rooms struct {
 	track     func(server serverAt) source
 	dial      func(to cluster.ServicePort, note func(text string)) tunnel
 	images    func(repository string) (images, error)
+	pullers   func(ctx context.Context, namespace, name string) (pullers, error)
 	knative   knative
 	logged    logs.Cluster
 	wait      func(ctx context.Context, targets []readiness.Target, s progress.Step) error
@@ -123,6 +124,9 @@ func New(getter Getter, r progress.Reporter, options ...Option) *Client {
 				d := forward.NewDialer(k, to)
 				d.Note = note
 				return d
+			},
+			pullers: func(ctx context.Context, namespace, name string) (pullers, error) {
+				return pullersOf(ctx, k, serving.New(k), namespace, name)
 			},
 			knative: serving.New(k),
 			logged:  k,

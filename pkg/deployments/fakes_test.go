@@ -19,6 +19,7 @@ import (
 
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/cluster"
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/image"
+	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/image/registry"
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/instance"
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/model"
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/readiness"
@@ -95,6 +96,8 @@ type stage struct {
 	servicesErr   error                // of listing them
 	resolve       func(u tracking.URI) (tracking.Version, error)
 	checkPush     func(ctx context.Context) error
+	pull          registry.Pull // what the registry says to pods
+	pods          pullers
 	check         func(s serving.Spec) error
 	present       func() (serving.Deployment, error)
 	list          func(namespace string, f func(serving.Deployment) error) error // of deployments, where it is set
@@ -127,6 +130,8 @@ func newStage() *stage {
 		},
 		version:   func() (string, error) { return "v1.19.4", nil },
 		checkPush: func(context.Context) error { return nil },
+		pull:      registry.Pull{Allowed: true},
+		pods:      pullers{account: "default"},
 		check:     func(serving.Spec) error { return nil },
 		present: func() (serving.Deployment, error) {
 			return serving.Deployment{URL: "http://iris.models.example.com"}, nil
@@ -181,6 +186,7 @@ func (s *stage) client() *Client {
 			return way{s}
 		},
 		images:  func(repository string) (images, error) { s.repository = repository; return imageMaker{s}, nil },
+		pullers: func(context.Context, string, string) (pullers, error) { return s.pods, nil },
 		knative: knativeClient{s},
 		wait: func(_ context.Context, targets []readiness.Target, _ progress.Step) error {
 			for _, t := range targets {
@@ -226,6 +232,10 @@ func (w way) Close() error { w.call("close"); return nil }
 type imageMaker struct{ *stage }
 
 func (m imageMaker) CheckPush(ctx context.Context) error { return m.checkPush(ctx) }
+
+func (m imageMaker) CheckPull(context.Context, []registry.PullSecret) (registry.Pull, error) {
+	return m.pull, nil
+}
 
 func (m imageMaker) ResolveBase(_ context.Context, base, python string) (string, error) {
 	if base == "" {

@@ -13,6 +13,7 @@ import (
 // images makes images in one repository.
 type images interface {
 	CheckPush(ctx context.Context) error
+	CheckPull(ctx context.Context, secrets []registry.PullSecret) (registry.Pull, error)
 	ResolveBase(ctx context.Context, base, python string) (string, error)
 	Given(ctx context.Context, image string, e image.Environment) (image.Environment, []string, error)
 	Make(ctx context.Context, e image.Environment, c image.Content) (image.Made, error)

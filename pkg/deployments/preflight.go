@@ -18,6 +18,7 @@ const (
 	CheckDeploymentRights = "deployment-rights"
 	CheckArchitectures    = "architectures"
 	CheckImageRepository  = "image-repository"
+	CheckImagePull        = "image-pull"
 )
 
 // Preflight looks for all that stands in the way of a deployment in namespace, each on its own. Without an image repository nobody
@@ -38,6 +39,9 @@ func (c *Client) Preflight(ctx context.Context, namespace, imageRepository strin
 			{CheckDeploymentRights, func(ctx context.Context, _ *failure.Checked) error { return c.checkRights(ctx, namespace) }},
 			{CheckArchitectures, c.checkArchitectures},
 			{CheckImageRepository, func(ctx context.Context, r *failure.Checked) error { return c.checkRepository(ctx, imageRepository, r) }},
+			{CheckImagePull, func(ctx context.Context, r *failure.Checked) error {
+				return c.checkPullers(ctx, namespace, imageRepository, r)
+			}},
 		} {
 			result := failure.Checked{Name: check.name}
 			result, err := result.Fill(check.look(ctx, &result))
@@ -123,4 +127,22 @@ func (c *Client) checkRepository(ctx context.Context, name string, r *failure.Ch
 		return err
 	}
 	return to.CheckPush(ctx)
+}
+
+// checkPullers tells whether pods of a deployment that is new to the namespace could pull from the repository.
+func (c *Client) checkPullers(ctx context.Context, namespace, name string, r *failure.Checked) error {
+	if name == "" {
+		r.State, r.Message = failure.CheckSkipped, "no image repository is named: --image-repository"
+		return nil
+	}
+	r.Where = name
+	to, err := c.images(name)
+	if err != nil {
+		return err
+	}
+	d, err := c.checkPull(ctx, namespace, preflightName, name, to)
+	if d.text != "" {
+		r.State, r.Message, r.Hint = failure.CheckUnknown, d.text, d.hint
+	}
+	return err
 }

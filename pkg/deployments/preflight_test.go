@@ -10,6 +10,7 @@ import (
 
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/failure"
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/cluster"
+	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/image/registry"
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/serving"
 )
 
@@ -23,34 +24,40 @@ func TestPreflightTellsAllThatADeploymentLacks(t *testing.T) {
 		is               func(s *stage)
 		want, says       string
 	}{
-		{"well", repository, func(*stage) {}, "knative ok, deployment-rights ok, architectures ok, image-repository ok", "v1.19.4"},
-		{"nothing named", "", func(*stage) {}, "knative ok, deployment-rights ok, architectures ok, image-repository skipped", "--image-repository"},
-		{"a version that says nothing", "", func(s *stage) { s.version = func() (string, error) { return "", nil } }, "knative ok, deployment-rights ok, architectures ok, image-repository skipped", "unknown version"},
+		{"well", repository, func(*stage) {}, "knative ok, deployment-rights ok, architectures ok, image-repository ok, image-pull ok", "v1.19.4"},
+		{"nothing named", "", func(*stage) {}, "knative ok, deployment-rights ok, architectures ok, image-repository skipped, image-pull skipped", "--image-repository"},
+		{"a version that says nothing", "", func(s *stage) { s.version = func() (string, error) { return "", nil } }, "knative ok, deployment-rights ok, architectures ok, image-repository skipped, image-pull skipped", "unknown version"},
 		{"no Knative", repository, func(s *stage) {
 			s.version = func() (string, error) { return "", refuse(failure.Diagnosed, "KnativeMissing") }
 		},
-			"knative failed, deployment-rights ok, architectures ok, image-repository ok", "KnativeMissing"},
+			"knative failed, deployment-rights ok, architectures ok, image-repository ok, image-pull ok", "KnativeMissing"},
 		{"no Knative and no model", "", func(s *stage) {
 			s.version = func() (string, error) { return "", refuse(failure.Diagnosed, "KnativeMissing") }
 		},
-			"knative warning, deployment-rights ok, architectures ok, image-repository skipped", "KnativeMissing"},
+			"knative warning, deployment-rights ok, architectures ok, image-repository skipped, image-pull skipped", "KnativeMissing"},
 		{"no namespace", repository, func(s *stage) {
 			s.check = func(serving.Spec) error { return refuse(failure.Invalid, "NamespaceNotFound") }
 		},
-			"knative skipped, deployment-rights ok, architectures ok, image-repository ok", "namespace models does not exist yet"},
+			"knative skipped, deployment-rights ok, architectures ok, image-repository ok, image-pull ok", "namespace models does not exist yet"},
 		{"a webhook that refuses", repository, func(s *stage) { s.check = func(serving.Spec) error { return refuse(failure.Refused, "Denied") } },
-			"knative failed, deployment-rights ok, architectures ok, image-repository ok", "Denied"},
+			"knative failed, deployment-rights ok, architectures ok, image-repository ok, image-pull ok", "Denied"},
 		{"rights", repository, func(s *stage) {
 			s.rights = []cluster.Access{{Verb: "create", GroupVersionKind: schema.GroupVersionKind{Group: "serving.knative.dev", Version: "v1", Kind: "Service"}, Resource: "services"}}
 			s.check = func(serving.Spec) error { return refuse(failure.Forbidden, "Forbidden") }
-		}, "knative unknown, deployment-rights failed, architectures ok, image-repository ok", "create services"},
-		{"two architectures", repository, func(s *stage) { s.architectures = []string{"amd64", "arm64"} }, "knative ok, deployment-rights ok, architectures warning, image-repository ok", "built for linux/amd64"},
-		{"a strange one", repository, func(s *stage) { s.architectures = []string{"s390x"} }, "knative ok, deployment-rights ok, architectures failed, image-repository ok", "s390x"},
-		{"nodes unseen", repository, func(s *stage) { s.architectures = nil }, "knative ok, deployment-rights ok, architectures unknown, image-repository ok", "may not list nodes"},
+		}, "knative unknown, deployment-rights failed, architectures ok, image-repository ok, image-pull ok", "create services"},
+		{"two architectures", repository, func(s *stage) { s.architectures = []string{"amd64", "arm64"} }, "knative ok, deployment-rights ok, architectures warning, image-repository ok, image-pull ok", "built for linux/amd64"},
+		{"a strange one", repository, func(s *stage) { s.architectures = []string{"s390x"} }, "knative ok, deployment-rights ok, architectures failed, image-repository ok, image-pull ok", "s390x"},
+		{"nodes unseen", repository, func(s *stage) { s.architectures = nil }, "knative ok, deployment-rights ok, architectures unknown, image-repository ok, image-pull ok", "may not list nodes"},
 		{"no push", repository, func(s *stage) {
 			s.checkPush = func(context.Context) error { return refuse(failure.Forbidden, "RegistryForbidden") }
 		},
-			"knative ok, deployment-rights ok, architectures ok, image-repository failed", "RegistryForbidden"},
+			"knative ok, deployment-rights ok, architectures ok, image-repository failed, image-pull ok", "RegistryForbidden"},
+		{"pull denied", repository, func(s *stage) { s.pull = registry.Pull{Denied: true, Secrets: "regcred"} },
+			"knative ok, deployment-rights ok, architectures ok, image-repository ok, image-pull failed", "regcred"},
+		{"pull unknown", repository, func(s *stage) { s.pull = registry.Pull{} },
+			"knative ok, deployment-rights ok, architectures ok, image-repository ok, image-pull unknown", "kubectl patch serviceaccount default --namespace models"},
+		{"pull by a cloud's nodes", repository, func(s *stage) { s.pull = registry.Pull{Cloud: true} },
+			"knative ok, deployment-rights ok, architectures ok, image-repository ok, image-pull unknown", "as what they are"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s := newStage()

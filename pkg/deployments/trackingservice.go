@@ -184,12 +184,8 @@ func (c *Client) noService(ctx context.Context, to cluster.ServicePort) error {
 }
 
 func serviceOf(ctx context.Context, k *cluster.Client, namespace, name string) (*corev1.Service, error) {
-	obj, err := k.Get(ctx, cluster.Ref{GroupVersionKind: corev1.SchemeGroupVersion.WithKind("Service"), Namespace: namespace, Name: name})
-	if err != nil {
-		return nil, err
-	}
 	service := &corev1.Service{}
-	return service, cluster.Into(obj, service)
+	return service, readInto(ctx, k, corev1.SchemeGroupVersion.WithKind("Service"), namespace, name, service)
 }
 
 func servicesOf(ctx context.Context, k *cluster.Client, namespace string) ([]corev1.Service, error) {

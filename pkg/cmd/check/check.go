@@ -75,6 +75,7 @@ warning:
   deployment-rights  you may do what deploy does
   architectures      what the nodes are made of, and so what images are built for
   image-repository   you may push there
+  image-pull         pods in the namespace may pull from there
 
 Standard output has one line a check; the exit code is that of the first that failed.`,
 		Example: `  kubectl mlflow check

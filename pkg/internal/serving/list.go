@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/labels"
@@ -30,6 +31,33 @@ func (c *Client) Get(ctx context.Context, namespace, name string) (Deployment, e
 		return Deployment{}, err
 	}
 	return row(live), nil
+}
+
+// Puller is with what a Service's pods ask registries for images.
+type Puller struct {
+	Image          string // that the Service has now
+	ServiceAccount string // "" for the namespace's default
+	PullSecrets    []corev1.LocalObjectReference
+}
+
+// Puller reads it from the Service's template. A Service that is not there yet has nothing of its own.
+func (c *Client) Puller(ctx context.Context, namespace, name string) (Puller, error) {
+	if served, err := c.cluster.HasKind(ctx, ServiceRef("", "").GroupVersionKind); err != nil || !served {
+		return Puller{}, err
+	}
+	live, err := c.cluster.Get(ctx, ServiceRef(namespace, name))
+	if apierrors.IsNotFound(err) {
+		return Puller{}, nil
+	}
+	if err != nil {
+		return Puller{}, err
+	}
+	service := &knative.Service{}
+	if err := cluster.Into(live, service); err != nil {
+		return Puller{}, fmt.Errorf("%s: %w", cluster.RefOf(live), err)
+	}
+	pod := service.Spec.Template.Spec
+	return Puller{Image: row(live).Image, ServiceAccount: pod.ServiceAccountName, PullSecrets: pod.ImagePullSecrets}, nil
 }
 
 // List reads Services page by page and calls f for each; one that cannot be read is a row with its reason. An empty namespace

@@ -64,12 +64,18 @@ func (r *Repository) Append(ctx context.Context, tag, base string, a Addition, s
 	if err := r.Upload(ctx, blobs, step); err != nil {
 		return "", err
 	}
-	if err := r.pusher.Put(ctx, r.repo.Tag(tag), img); err != nil {
-		return "", r.explain(ctx, "push to", err)
-	}
 	h, err := img.Digest()
 	if err != nil {
 		return "", fmt.Errorf("image repository %s: %w", r.given, err)
+	}
+	err = r.pusher.Put(ctx, r.repo.Tag(tag), img)
+	if immutable(err) {
+		// The tag is that of an image which was made before of the same. Ours needs none to be deployed.
+		step.Note("the registry does not let the tag " + tag + " move: the image is pushed without it")
+		err = r.pusher.Put(ctx, r.repo.Digest(h.String()), img)
+	}
+	if err != nil {
+		return "", r.explain(ctx, "push to", err)
 	}
 	return h.String(), nil
 }

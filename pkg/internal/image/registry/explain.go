@@ -55,7 +55,11 @@ func explain(ctx context.Context, err error, what string, repo name.Repository, 
 	case asked[*keychainError](err):
 		out.Class, out.Reason = failure.Forbidden, "RegistryCredentialsUnreadable"
 		out.Message = what + ": its credentials cannot be read"
-		out.Hint = "mend the Docker configuration, or log in again: docker login " + host
+		out.Hint = "mend the Docker configuration, or log in again: kubectl mlflow registry login " + host
+	// Before the answer, which a registry on this machine has given to the question in plain HTTP that comes next.
+	case asked[*tls.CertificateVerificationError](err), asked[x509.UnknownAuthorityError](err):
+		out.Reason, out.Message = "RegistryCertificate", what+": its certificate is not trusted here"
+		out.Hint = "put the certificate of the registry's authority into " + certificatesFor(host) + ", or into the system's store"
 	case answered:
 		out.Class, out.Reason, out.Message, out.Hint = explainAnswer(ctx, answer, what, repo, keychain)
 	case errors.Is(err, syscall.ECONNREFUSED):
@@ -64,9 +68,6 @@ func explain(ctx context.Context, err error, what string, repo name.Repository, 
 	case noName && dns.IsNotFound:
 		out.Reason, out.Message = "RegistryUnreachable", fmt.Sprintf("%s: there is no host named %s", what, dns.Name)
 		out.Hint = "check the spelling of the registry's name"
-	case asked[*tls.CertificateVerificationError](err), asked[x509.UnknownAuthorityError](err):
-		out.Reason, out.Message = "RegistryCertificate", what+": its certificate is not trusted here"
-		out.Hint = "add the registry's CA to this machine, or name its file in SSL_CERT_FILE"
 	case timedOut(err):
 		out.Reason, out.Message = "RegistryUnreachable", what+": "+host+" does not answer"
 		out.Hint = "check the network, HTTPS_PROXY and NO_PROXY"
@@ -85,19 +86,19 @@ func explainAnswer(ctx context.Context, e *transport.Error, what string, repo na
 	switch {
 	case has(transport.NameUnknownErrorCode):
 		return failure.Diagnosed, "ImageRepositoryUnknown", what + ": the registry does not have it and does not make it by itself",
-			fmt.Sprintf("create the repository %s in %s first", repo.RepositoryStr(), host)
+			createHint(repo)
 	case e.StatusCode == http.StatusUnauthorized:
 		return failure.Forbidden, "RegistryUnauthorized", fmt.Sprintf("%s: not accepted %s", what, tried(ctx, repo, keychain)),
-			"log in: docker login " + host
+			loginHint(host)
 	case e.StatusCode == http.StatusForbidden:
 		return failure.Forbidden, "RegistryForbidden", fmt.Sprintf("%s: not allowed %s", what, tried(ctx, repo, keychain)),
-			"ask for the right to push, or choose another repository with --image-repository"
+			"ask for the right to push, or choose another repository with --image-repository" + orCreate(repo)
 	case e.StatusCode == http.StatusMethodNotAllowed, has(transport.UnsupportedErrorCode):
 		return failure.Diagnosed, "RegistryReadOnly", what + ": " + host + " takes no uploads there; it is read-only or a mirror",
 			"choose a repository that can be written with --image-repository"
 	case e.StatusCode == http.StatusTooManyRequests:
 		return failure.Diagnosed, "RegistryRateLimit", what + ": " + host + " limits how often one may ask",
-			"log in (docker login " + host + "), or try again later"
+			loginHint(host) + "; or try again later"
 	case e.StatusCode == http.StatusNotFound && len(e.Errors) == 0:
 		return failure.Diagnosed, "NotARegistry", what + ": " + host + " answers, but not as an image registry",
 			"check host and port"
@@ -105,6 +106,22 @@ func explainAnswer(ctx context.Context, e *transport.Error, what string, repo na
 		return failure.Diagnosed, "RegistryFailed", fmt.Sprintf("%s: %s answered %d", what, host, e.StatusCode),
 			"try again; what was sent is kept and not sent again"
 	}
+}
+
+// createHint says how to make a repository.
+func createHint(repo name.Repository) string {
+	if line := cloudOf(repo.RegistryStr(), repo.RepositoryStr()).create; line != "" {
+		return "create it: " + line
+	}
+	return fmt.Sprintf("create the repository %s in %s first", repo.RepositoryStr(), repo.RegistryStr())
+}
+
+// orCreate is createHint for a provider that answers "forbidden" where there is no repository.
+func orCreate(repo name.Repository) string {
+	if c := cloudOf(repo.RegistryStr(), repo.RepositoryStr()); c.google && c.create != "" {
+		return "; where the repository does not exist yet, create it: " + c.create
+	}
+	return ""
 }
 
 // immutable tells that a registry does not let a tag move: ECR and Harbor say so in the message, Artifact Registry and Quay with 409.

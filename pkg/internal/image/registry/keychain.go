@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -16,8 +17,9 @@ import (
 	"github.com/google/go-containerregistry/pkg/name"
 )
 
-// stored are the credentials in Docker's configuration, with its helpers, and in Podman's. authn.DefaultKeychain fails where a helper is
-// not installed, as after Docker Desktop is gone, and does not look into Podman's where there is one of Docker's.
+// stored are the credentials in Docker's configuration, with its helpers, and in Podman's; where there are none, those of a cloud's
+// identity. authn.DefaultKeychain fails where a helper is not installed, as after Docker Desktop is gone, and does not look into Podman's
+// where there is one of Docker's.
 type stored struct {
 	getenv func(string) string
 	say    func(format string, args ...any) // warnings
@@ -28,6 +30,11 @@ type stored struct {
 
 // Resolve implements authn.Keychain.
 func (s *stored) Resolve(target authn.Resource) (authn.Authenticator, error) {
+	return s.ResolveContext(context.Background(), target)
+}
+
+// ResolveContext implements authn.ContextKeychain.
+func (s *stored) ResolveContext(ctx context.Context, target authn.Resource) (authn.Authenticator, error) {
 	for _, path := range s.files() {
 		found, err := s.read(path, target)
 		if err != nil {
@@ -37,7 +44,24 @@ func (s *stored) Resolve(target authn.Resource) (authn.Authenticator, error) {
 			return authn.FromConfig(found), nil
 		}
 	}
+	if auth := s.ofIdentity(ctx, target.RegistryStr()); auth != nil {
+		return auth, nil
+	}
 	return authn.Anonymous, nil
+}
+
+// warn says once what there is to say about a helper.
+func (s *stored) warn(helper, format string, args ...any) {
+	s.mu.Lock()
+	first := !s.warned[helper]
+	if s.warned == nil {
+		s.warned = map[string]bool{}
+	}
+	s.warned[helper] = true
+	s.mu.Unlock()
+	if first {
+		s.say(format, args...)
+	}
 }
 
 // files are where credentials may be, the first with some for a registry wins. What is not there is no error.
@@ -115,16 +139,8 @@ func (s *stored) installed(kept *configfile.ConfigFile, key, host string) *confi
 	if _, err := exec.LookPath(program); err == nil || !errors.Is(err, exec.ErrNotFound) {
 		return kept
 	}
-	s.mu.Lock()
-	own := kept.CredentialHelpers[host]
-	first := !s.warned[program] && (own == "" || own == helper)
-	if s.warned == nil {
-		s.warned = map[string]bool{}
-	}
-	s.warned[program] = s.warned[program] || first
-	s.mu.Unlock()
-	if first {
-		s.say("warning: %s, which the Docker configuration names for %s, is not installed; looking on without it", program, host)
+	if own := kept.CredentialHelpers[host]; own == "" || own == helper {
+		s.warn(program, "warning: %s, which the Docker configuration names for %s, is not installed; looking on without it", program, host)
 	}
 	without := *kept
 	without.CredentialsStore, without.CredentialHelpers = "", nil

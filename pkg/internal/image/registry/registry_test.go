@@ -328,7 +328,7 @@ func TestCheckPushSaysWhyNot(t *testing.T) {
 		message string
 		hint    string
 	}{
-		{"401", answer(401, "UNAUTHORIZED"), failure.Forbidden, "RegistryUnauthorized", `as user "bob"`, "docker login 127.0.0.1"},
+		{"401", answer(401, "UNAUTHORIZED"), failure.Forbidden, "RegistryUnauthorized", `as user "bob"`, "kubectl mlflow registry login 127.0.0.1"},
 		{"403", answer(403, "DENIED"), failure.Forbidden, "RegistryForbidden", `as user "bob"`, "--image-repository"},
 		{"unknown", answer(404, "NAME_UNKNOWN"), failure.Diagnosed, "ImageRepositoryUnknown", "does not have it", "create the repository team/models"},
 		{"405", answer(405, "UNSUPPORTED"), failure.Diagnosed, "RegistryReadOnly", "read-only", "--image-repository"},
@@ -362,7 +362,7 @@ func TestCheckPushSaysWhyNot(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		explained(t, r.CheckPush(t.Context()), "127.0.0.1:1/team/models", failure.Forbidden, "RegistryCredentialsUnreadable", "cannot be read", "docker login")
+		explained(t, r.CheckPush(t.Context()), "127.0.0.1:1/team/models", failure.Forbidden, "RegistryCredentialsUnreadable", "cannot be read", "registry login")
 	})
 	t.Run("interrupted", func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
@@ -502,6 +502,19 @@ func TestATagThatDoesNotMove(t *testing.T) {
 			e, ok := errors.AsType[*failure.Error](err)
 			if !ok || e.Class != failure.Refused || e.Reason != "ImageTagImmutable" || !strings.Contains(e.Message, host+"/models:release") || !strings.Contains(strings.Join(e.Evidence, " "), first) {
 				t.Errorf("got %+v", err)
+			}
+			// What is made anew is pushed all the same, and the tag stays.
+			anew := addition()
+			anew.Labels = map[string]string{"made": "anew"}
+			digest, err = r.Append(t.Context(), "release", from, anew, progress.Discard{}.Start(""))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if config, err := r.Config(t.Context(), r.At(digest), "linux/amd64"); err != nil || config.Config.Labels["made"] != "anew" {
+				t.Errorf("the image made anew: %+v, %v", config, err)
+			}
+			if now, _, err := r.Digest(t.Context(), "release"); err != nil || now != first {
+				t.Errorf("the tag is %s, %v", now, err)
 			}
 		})
 	}

@@ -34,7 +34,7 @@ type Repository struct {
 // Option changes how a Repository reaches its registry.
 type Option func(*Repository)
 
-// WithKeychain takes credentials from k. The default is Docker's configuration with its helpers, or Podman's.
+// WithKeychain takes credentials from k. The default is Docker's configuration with its helpers, Podman's, or a cloud's identity.
 func WithKeychain(k authn.Keychain) Option { return func(r *Repository) { r.keychain = k } }
 
 // WithWarnings tells say what is amiss and stands in nobody's way, such as a credential helper that is not installed.
@@ -42,7 +42,7 @@ func WithWarnings(say func(format string, args ...any)) Option {
 	return func(r *Repository) { r.keychain = &stored{getenv: os.Getenv, say: say} }
 }
 
-// WithTransport sends requests through t. The default honours HTTPS_PROXY and NO_PROXY.
+// WithTransport sends requests through t. The default honours HTTPS_PROXY and NO_PROXY, and trusts whom Docker and Podman trust.
 func WithTransport(t http.RoundTripper) Option { return func(r *Repository) { r.transport = t } }
 
 // Open parses name, "registry.example.com/team/models", and finds out where credentials come from. It does not dial.
@@ -58,7 +58,7 @@ func Open(repository string, options ...Option) (*Repository, error) {
 			Err:     err,
 		}
 	}
-	r := &Repository{given: repository, repo: repo, keychain: &stored{getenv: os.Getenv, say: func(string, ...any) {}}, transport: remote.DefaultTransport}
+	r := &Repository{given: repository, repo: repo, keychain: &stored{getenv: os.Getenv, say: func(string, ...any) {}}, transport: usualTransport()}
 	for _, o := range options {
 		o(r)
 	}
@@ -73,6 +73,15 @@ func Open(repository string, options ...Option) (*Repository, error) {
 	}
 	r.puller, r.pusher = puller, pusher
 	return r, nil
+}
+
+// usualTransport honours HTTPS_PROXY and NO_PROXY, and the certificates that this machine has for a registry.
+func usualTransport() http.RoundTripper {
+	base, ok := remote.DefaultTransport.(*http.Transport)
+	if !ok {
+		return remote.DefaultTransport
+	}
+	return &certified{base: base, dirs: certificateDirs(os.Getenv)}
 }
 
 func hintForm(repository string) string {
