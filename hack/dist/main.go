@@ -108,7 +108,7 @@ func release(ctx context.Context, t target, version string) ([]byte, error) {
 	defer func() { _ = os.RemoveAll(folder) }()
 	binary := filepath.Join(folder, t.binary())
 	//nolint:gosec // the version is given by whoever runs this
-	build := exec.CommandContext(ctx, "go", "build", "-tags", "kustomize_disable_go_plugin_support", "-trimpath", "-buildvcs=false",
+	build := exec.CommandContext(ctx, "go", "build", "-tags", "kustomize_disable_go_plugin_support,grpcnotrace", "-trimpath", "-buildvcs=false",
 		"-ldflags", "-s -w -buildid= -X main.version="+version, "-o", binary, "./cmd/"+program)
 	build.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS="+t.os, "GOARCH="+t.arch)
 	build.Stdout, build.Stderr = os.Stderr, os.Stderr

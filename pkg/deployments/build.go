@@ -75,7 +75,7 @@ func (c *Client) environment(ctx context.Context, r Request, why purpose, to ima
 	}
 	e := image.Environment{
 		Platform: platform, Python: m.Python,
-		Requirements: slices.Concat(m.Requirements, runtime.Requirements), Constraints: m.Constraints, Wheels: wheels,
+		Requirements: slices.Concat(m.Requirements, runtime.Requirements), Constraints: m.Constraints, Wheels: wheels, Apt: r.Apt,
 	}
 	if r.EnvironmentImage != "" {
 		given, doubts, err := to.Given(ctx, r.EnvironmentImage, e)

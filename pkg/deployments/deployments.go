@@ -135,7 +135,7 @@ func New(getter Getter, r progress.Reporter, options ...Option) *Client {
 			},
 		},
 	}
-	c.images = func(repository string) (images, error) { return openImages(repository, c.progress) }
+	c.images = func(repository string) (images, error) { return openImages(repository, c.getenv, c.progress) }
 	for _, option := range options {
 		option(c)
 	}

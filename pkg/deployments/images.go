@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/image"
+	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/image/docker"
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/image/registry"
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/image/uv"
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/servingruntime"
@@ -25,7 +26,7 @@ type imageRepository struct {
 	*image.Maker
 }
 
-func openImages(name string, r progress.Reporter) (images, error) {
+func openImages(name string, getenv func(string) string, r progress.Reporter) (images, error) {
 	to, err := registry.Open(name, registry.WithWarnings(func(format string, args ...any) { progress.Say(r, format, args...) }))
 	if err != nil {
 		return nil, err
@@ -34,5 +35,6 @@ func openImages(name string, r progress.Reporter) (images, error) {
 	if err != nil {
 		return nil, err
 	}
-	return imageRepository{to, &image.Maker{Repository: to, Builders: []image.Builder{&uv.Builder{Launcher: launcher}}, Progress: r}}, nil
+	builders := []image.Builder{&uv.Builder{Launcher: launcher}, &docker.Builder{Launcher: launcher, Getenv: getenv}}
+	return imageRepository{to, &image.Maker{Repository: to, Builders: builders, Progress: r}}, nil
 }

@@ -48,6 +48,10 @@ type Request struct {
 	// TorchBackend is uv's name of the build of PyTorch in the environment, "cpu" or "cu126"; "none" takes the package index's. Empty is
 	// the one that the model's requirements name, else "cpu".
 	TorchBackend string
+	// Apt are Debian's packages that the environment has besides: libgl1. Only Docker installs them.
+	Apt []string
+	// Builder of a missing environment: uv, docker, or auto, which takes uv where that can build it, as empty does.
+	Builder string
 	// Platform of the image, "linux/amd64". Empty is the nodes'.
 	Platform string
 	// ModelServer is mlflow, mlserver or auto, which chooses one that fits the model, as empty does.
@@ -87,9 +91,18 @@ func (r Request) Validate() error {
 	if err := image.CheckTorchBackend(r.TorchBackend); err != nil {
 		return err
 	}
-	if r.EnvironmentImage != "" && (r.BaseImage != "" || r.TorchBackend != "") {
-		return invalid("EnvironmentImageConflict", "an environment image is used as it is, and neither built on a base image nor for a backend of PyTorch",
-			"leave out --base-image and --torch-backend, or --env-image")
+	if err := image.CheckBuilder(r.Builder); err != nil {
+		return err
+	}
+	if err := image.CheckApt(r.Apt); err != nil {
+		return err
+	}
+	if len(r.Apt) > 0 && r.Builder == image.BuilderUV {
+		return invalid("BuilderConflict", "uv installs no system packages", "leave out --builder, or say --builder docker")
+	}
+	if r.EnvironmentImage != "" && (r.BaseImage != "" || r.TorchBackend != "" || len(r.Apt) > 0 || r.Builder != "") {
+		return invalid("EnvironmentImageConflict", "an environment image is used as it is: none is built",
+			"leave out --base-image, --torch-backend, --apt and --builder, or --env-image")
 	}
 	if err := servingruntime.Validate(r.ModelServer); err != nil {
 		return err

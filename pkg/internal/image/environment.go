@@ -143,6 +143,37 @@ type Builder interface {
 	Build(ctx context.Context, e Environment, to *registry.Repository, s progress.Step) (digest string, err error)
 }
 
+// The builders, by name. Auto is the first that can build the environment, without Docker where that is possible.
+const (
+	BuilderAuto   = "auto"
+	BuilderUV     = "uv"
+	BuilderDocker = "docker"
+)
+
+// CheckBuilder is failure.Invalid for what is no builder's name; "" is auto.
+func CheckBuilder(name string) error {
+	if slices.Contains([]string{"", BuilderAuto, BuilderUV, BuilderDocker}, name) {
+		return nil
+	}
+	return &failure.Error{Class: failure.Invalid, Reason: "BuilderInvalid", Message: fmt.Sprintf("builder %q", name), Hint: "write auto, uv or docker"}
+}
+
+// aptPackage is the name of one of Debian's packages, with a version where one is asked for.
+var aptPackage = regexp.MustCompile(`^[a-z0-9][a-z0-9+.-]+(?:=[A-Za-z0-9.+:~-]+)?$`)
+
+// CheckApt is failure.Invalid for what is no name of one of Debian's packages.
+func CheckApt(packages []string) error {
+	for _, p := range packages {
+		if !aptPackage.MatchString(p) {
+			return &failure.Error{
+				Class: failure.Invalid, Reason: "SystemPackageInvalid", Message: fmt.Sprintf("system package %q", p),
+				Hint: "write it as Debian names it, libgl1, with =VERSION behind it where it has to be one",
+			}
+		}
+	}
+	return nil
+}
+
 // DefaultBase is the base image for a model's Python: "docker.io/library/python:3.11-slim".
 func DefaultBase(python string) (string, error) {
 	version := MajorMinor(python)

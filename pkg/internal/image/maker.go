@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
+	"slices"
 	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -35,6 +36,7 @@ type Content struct {
 	Labels   map[string]string
 	Tag      string // one more name of the image, or ""
 	Anew     bool   // environment and image are made although the repository may have them
+	Builder  string // name of the one that builds a missing environment, "" for the first that can
 	// Present finds the image that the deployment has now, "" for none: where the environment is new, it is told in what. It may be nil.
 	Present func(context.Context) (string, error)
 }
@@ -175,27 +177,47 @@ func (m *Maker) pack(ctx context.Context, scratch *layer.Scratch, c Content) (la
 	return layers, err
 }
 
-// build lets the first builder that can build e do it.
-func (m *Maker) build(ctx context.Context, e Environment) (digest string, err error) {
-	var reasons []string
+// noWheel is the reason of a failure that another builder may not have: a requirement has to be built of its source code.
+const noWheel = "NoWheel"
+
+// build lets the first builder that can build e do it, or the one that is named. One that finds out while it builds that it cannot leaves
+// it to the next.
+func (m *Maker) build(ctx context.Context, e Environment, named string) (digest string, err error) {
 	var refused []error
+	var reasons []string
 	for _, b := range m.Builders {
-		if err := b.Check(ctx, e); err != nil {
-			if ctx.Err() != nil {
-				return "", err
-			}
-			reasons = append(reasons, b.Name()+": "+err.Error())
-			refused = append(refused, err)
+		if named != "" && b.Name() != named {
 			continue
 		}
-		err = progress.Do(m.Progress, "Building the environment with "+b.Name(), func(s progress.Step) error {
-			digest, err = b.Build(ctx, e, m.Repository, s)
-			return err
-		})
-		return digest, err
+		err := b.Check(ctx, e)
+		if err == nil {
+			if len(reasons) > 0 {
+				progress.Say(m.Progress, "%s; so %s builds it", reasons[len(reasons)-1], b.Name())
+			}
+			err = progress.Do(m.Progress, "Building the environment with "+b.Name(), func(s progress.Step) error {
+				digest, err = b.Build(ctx, e, m.Repository, s)
+				return err
+			})
+			f, ok := errors.AsType[*failure.Error](err)
+			if !ok || f.Reason != noWheel {
+				return digest, err
+			}
+		}
+		if ctx.Err() != nil {
+			return "", err
+		}
+		refused = append(refused, err)
+		reasons = append(reasons, b.Name()+": "+err.Error())
 	}
 	if len(refused) == 1 {
 		return "", refused[0]
+	}
+	all := errors.Join(refused...)
+	// What the first one misses is about the model; what the others miss is about this machine.
+	if f, ok := errors.AsType[*failure.Error](all); ok {
+		first := *f
+		first.Evidence = slices.Concat(f.Evidence, reasons[1:])
+		return "", &first
 	}
 	return "", &failure.Error{
 		Class:    failure.Diagnosed,
@@ -203,7 +225,7 @@ func (m *Maker) build(ctx context.Context, e Environment) (digest string, err er
 		Message:  "no builder can build the model's environment here",
 		Hint:     "mend what one of them misses",
 		Evidence: reasons,
-		Err:      errors.Join(refused...),
+		Err:      all,
 	}
 }
 

@@ -53,7 +53,7 @@ func (m *Maker) provide(ctx context.Context, e Environment, c Content) (ref stri
 		}
 		progress.Say(m.Progress, "environment: %s", m.news(ctx, e, c.Present))
 	}
-	digest, err := m.build(ctx, e)
+	digest, err := m.build(ctx, e, c.Builder)
 	if err != nil {
 		return "", err
 	}

@@ -27,6 +27,8 @@ type Flags struct {
 	BaseImage       string
 	EnvImage        string
 	TorchBackend    string
+	Apt             []string
+	Builder         string
 	Platform        string
 	ModelServer     string
 	TrackingURI     string
@@ -41,6 +43,8 @@ func (f *Flags) Add(flags *pflag.FlagSet) {
 	flags.StringVar(&f.BaseImage, "base-image", f.BaseImage, "Image with Python that the environment stands on. Default: docker.io/library/python:X.Y-slim of the model's Python")
 	flags.StringVar(&f.EnvImage, "env-image", f.EnvImage, "Image that has Python and all that the model requires: no environment is built")
 	flags.StringVar(&f.TorchBackend, "torch-backend", f.TorchBackend, "PyTorch to install, as uv names it: cpu, cu126, ..., none for the index's. Default: the model's, else cpu")
+	flags.StringSliceVar(&f.Apt, "apt", f.Apt, "Debian packages that the environment has besides, as libgl1; installed with Docker")
+	flags.StringVar(&f.Builder, "builder", f.Builder, "What builds a missing environment: uv, docker, or auto. Default auto: uv, and Docker where a requirement has to be compiled")
 	flags.StringVar(&f.Platform, "platform", f.Platform, "Platform of the image, as linux/amd64. Default: the nodes'")
 	flags.StringVar(&f.ModelServer, "model-server", f.ModelServer, "Model server in the image: auto, mlflow or mlserver. Default auto: one that fits the model")
 	flags.StringVar(&f.TrackingURI, trackingURIFlag, f.TrackingURI, "URL of the tracking server. Default: $"+trackingURI+", else the MLflow on the cluster")
@@ -60,6 +64,8 @@ func (f *Flags) Request(typed []string, getenv func(string) string) deployments.
 		Rebuild:         f.Rebuild,
 		BaseImage:       f.BaseImage,
 		TorchBackend:    f.TorchBackend,
+		Apt:             f.Apt,
+		Builder:         f.Builder,
 		Platform:        f.Platform,
 		ModelServer:     f.ModelServer,
 

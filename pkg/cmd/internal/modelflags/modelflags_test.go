@@ -1,6 +1,7 @@
 package modelflags
 
 import (
+	"reflect"
 	"testing"
 	"time"
 
@@ -27,7 +28,7 @@ func TestFlagsWinOverTheEnvironment(t *testing.T) {
 		"a server, a place": {Flags{TrackingURI: "http://flag.example.com", ImageRepository: "flag.example.com/models"}, fromFlags},
 		"a Service":         {Flags{TrackingService: "ml/mlflow"}, service},
 	} {
-		if got := c.flags.Request(typed, getenv); got != c.want {
+		if got := c.flags.Request(typed, getenv); !reflect.DeepEqual(got, c.want) {
 			t.Errorf("%s: %+v, want %+v", name, got, c.want)
 		}
 	}

@@ -194,6 +194,32 @@ func (s *Scratch) FS(ctx context.Context, root string, fsys fs.FS) (v1.Layer, er
 	return s.Layer(ctx, root, files)
 }
 
+// Tar makes a layer of an archive as it is. What is in it, and whether it is reproducible, is its maker's business.
+func (s *Scratch) Tar(in io.Reader) (v1.Layer, error) {
+	blob := &spool{scratch: s}
+	layer, err := s.repack(in, blob)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("pack layer: %w", err), blob.discard())
+	}
+	return layer, nil
+}
+
+func (s *Scratch) repack(in io.Reader, blob *spool) (v1.Layer, error) {
+	digest, diffID := sha256.New(), sha256.New()
+	body := &compressor{to: io.MultiWriter(blob, digest)}
+	if _, err := io.Copy(io.MultiWriter(diffID, body), in); err != nil {
+		return nil, err
+	}
+	if err := body.Close(); err != nil {
+		return nil, err
+	}
+	open, err := blob.done()
+	if err != nil {
+		return nil, err
+	}
+	return &packed{diffID: sum(diffID), digest: sum(digest), size: blob.size, gzipped: body.gzip != nil, open: open}, nil
+}
+
 // packed is a layer whose bytes lie in a spool.
 type packed struct {
 	diffID, digest v1.Hash

@@ -146,3 +146,30 @@ func (s *stored) installed(kept *configfile.ConfigFile, key, host string) *confi
 	without.CredentialsStore, without.CredentialHelpers = "", nil
 	return &without
 }
+
+// Credentials are those for the registry of an image, for a program that asks for its host to pull it: a user with a password, or "" with
+// an identity token. Another host gets none.
+func (r *Repository) Credentials(ctx context.Context, image, host string) (user, secret string, err error) {
+	ref, err := parseImage(image)
+	if err != nil {
+		return "", "", err
+	}
+	if host == "registry-1.docker.io" || host == "docker.io" {
+		host = name.DefaultRegistry
+	}
+	if host != ref.Context().RegistryStr() {
+		return "", "", nil
+	}
+	auth, err := authn.Resolve(ctx, r.keychain, ref.Context())
+	if err != nil {
+		return "", "", &keychainError{err}
+	}
+	config, err := authn.Authorization(ctx, auth)
+	if err != nil {
+		return "", "", &keychainError{err}
+	}
+	if config.IdentityToken != "" {
+		return "", config.IdentityToken, nil
+	}
+	return config.Username, config.Password, nil
+}

@@ -108,7 +108,7 @@ func TestWhatKilledBuildsLeftIsRemoved(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	first, removeFirst, err := b.workDir()
+	first, removeFirst, err := WorkDir(b.Cache)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -116,7 +116,7 @@ func TestWhatKilledBuildsLeftIsRemoved(t *testing.T) {
 		t.Errorf("%s: %v", left, err)
 	}
 	// A build that is under way is no litter.
-	_, removeSecond, err := b.workDir()
+	_, removeSecond, err := WorkDir(b.Cache)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -11,7 +11,6 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -21,7 +20,6 @@ import (
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
-	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/failure"
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/image"
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/image/layer"
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/image/registry"
@@ -43,7 +41,7 @@ type Builder struct {
 var _ image.Builder = (*Builder)(nil)
 
 // Name is uv.
-func (*Builder) Name() string { return "uv" }
+func (*Builder) Name() string { return image.BuilderUV }
 
 // Check is nil where uv can be had and nothing in e needs a compiler, apt or git; else failure.Diagnosed says what is in the way.
 // Whether every requirement has a wheel is known when Build has asked the index.
@@ -52,67 +50,14 @@ func (b *Builder) Check(ctx context.Context, e image.Environment) error {
 		return err
 	}
 	if len(e.Apt) > 0 {
-		return cannot("it installs no system packages, and the environment needs "+strings.Join(e.Apt, ", "), "give a base image that has them with --base-image")
+		return cannot(b.Name(), "it installs no system packages, and the environment needs "+strings.Join(e.Apt, ", "),
+			"build with Docker, or give a base image that has them with --base-image")
 	}
-	for _, line := range slices.Concat(e.Requirements, e.Constraints) {
-		if err := checkLine(line); err != nil {
-			return err
-		}
+	if err := checkLines(b.Name(), e, false); err != nil {
+		return err
 	}
 	_, err := b.find(ctx)
 	return err
-}
-
-// checkLine refuses requirements that are no wheels, neither of an index nor of the model: what lies beside the requirements on this
-// machine is not the model's, and source code would run here to be built, and may build differently each time.
-func checkLine(line string) error {
-	line = strings.TrimSpace(line)
-	if _, _, ok := model.LocalWheel(line); ok {
-		return nil
-	}
-	shown := redact(line)
-	for _, found := range variables.FindAllStringSubmatch(line, -1) {
-		if name := found[1]; !ofIndexes.MatchString(name) {
-			return cannot(fmt.Sprintf("the requirement %q asks for your variable %s, and would send it to a host that the model names", shown, name),
-				"a model's requirements get variables whose names begin with PIP_, UV_ or INDEX_, and no others")
-		}
-	}
-	const build = "build a wheel of it, put it into the model (code_paths=[\"NAME.whl\"], pip_requirements=[\"code/NAME.whl\"]), and log it again"
-	const docker = "; or build with Docker"
-	switch option, _, _ := strings.Cut(strings.ReplaceAll(line, "=", " "), " "); {
-	case slices.Contains([]string{"-r", "--requirement", "-c", "--constraint", "-e", "--editable"}, option):
-		return cannot(fmt.Sprintf("the requirement %q names a file or a directory of the machine that logged the model", shown),
-			"log the model again with the requirements themselves")
-	case vcs.MatchString(line):
-		return cannot(fmt.Sprintf("the requirement %q is source code that would have to be built", shown), build+docker)
-	case strings.Contains(line, "file:"), strings.HasPrefix(line, "."), strings.HasPrefix(line, "/"),
-		strings.HasPrefix(line, "code/"), strings.HasPrefix(line, "wheels/"):
-		return cannot(fmt.Sprintf("the requirement %q is a path on the machine that logged the model", shown), build)
-	case links.MatchString(line) && !strings.Contains(line, "://"):
-		if _, ok := model.LocalLinks(line); !ok {
-			return cannot(fmt.Sprintf("the requirement %q names a directory of the machine that logged the model", shown), build)
-		}
-	case strings.HasPrefix(line, "-"):
-	case isURL.MatchString(line) && !urlOfWheel.MatchString(line):
-		return cannot(fmt.Sprintf("the requirement %q is source code that would have to be built", shown), build+docker)
-	}
-	return nil
-}
-
-var (
-	// variables is a variable of the environment as pip and uv put it into a requirement. Who logs models is not to read all of them.
-	variables = regexp.MustCompile(`\$\{([^}]*)\}`)
-	ofIndexes = regexp.MustCompile(`^(?:PIP|UV|INDEX)_`)
-
-	links = regexp.MustCompile(`^(?:-f|--find-links)\b`)
-	vcs   = regexp.MustCompile(`(?i)\b(?:git|hg|svn|bzr)\+`)
-	// isURL tells a requirement that is a URL, and urlOfWheel one whose URL is a wheel's.
-	isURL      = regexp.MustCompile(`^(?:[A-Za-z0-9][^\s@]*\s*@\s*)?[a-z]+://`)
-	urlOfWheel = regexp.MustCompile(`\.whl(?:$|[?#\s;])`)
-)
-
-func cannot(why, hint string) error {
-	return &failure.Error{Class: failure.Diagnosed, Reason: "BuilderCannot", Message: "uv cannot build the environment: " + why, Hint: hint}
 }
 
 // glibc is the minor version of the C library that wheels may ask for: 2.28 is Debian 10's, older than any base that still gets updates.
@@ -123,7 +68,7 @@ const glibc = 28
 func pythonPlatform(platform string, wheels []model.Wheel) (string, error) {
 	arch, ok := map[string]string{"linux/amd64": "x86_64", "linux/arm64": "aarch64"}[platform]
 	if !ok {
-		return "", cannot("the platform "+platform+" is neither linux/amd64 nor linux/arm64", "choose one of them with --platform")
+		return "", cannot("uv", "the platform "+platform+" is neither linux/amd64 nor linux/arm64", "choose one of them with --platform")
 	}
 	need := glibc
 	for _, w := range wheels {
@@ -158,7 +103,7 @@ func (b *Builder) Build(ctx context.Context, e image.Environment, to *registry.R
 	if err != nil {
 		return "", err
 	}
-	dir, remove, err := b.workDir()
+	dir, remove, err := WorkDir(b.Cache)
 	if err != nil {
 		return "", err
 	}
@@ -182,31 +127,13 @@ func (b *Builder) Build(ctx context.Context, e image.Environment, to *registry.R
 			return err
 		}
 		s.Note(note)
-		layers, err = pack(working, scratch, target, func(ctx context.Context, l v1.Layer) error {
-			return to.Upload(ctx, []v1.Layer{l}, sum.Part())
-		})
+		layers, err = Pack(working, scratch, target, to, sum)
 		return err
 	})
 	if err := g.Wait(); err != nil {
 		return "", err
 	}
-	// Another machine may have been faster: all who deploy then stand on one environment.
-	if digest, ok, err := to.Digest(ctx, e.Tag()); err != nil || ok {
-		return digest, err
-	}
-	return to.Append(ctx, e.Tag(), e.Base, registry.Addition{
-		Platform: e.Platform,
-		Layers:   layers,
-		Env: map[string]string{
-			"PYTHONPATH":              image.EnvironmentDir,
-			"PYTHONDONTWRITEBYTECODE": "1", // the root filesystem may be read-only
-			"PYTHONUNBUFFERED":        "1",
-			"PATH":                    variable(config, "PATH", "/usr/local/bin:/usr/bin:/bin") + ":" + image.EnvironmentDir + "/bin",
-		},
-		User:       "1000:1000",
-		WorkingDir: "/tmp",
-		Labels:     map[string]string{image.EnvironmentLabel: e.Key(), image.DescriptionLabel: e.Description()},
-	}, sum.Part())
+	return Publish(ctx, to, e, config, layers, sum.Part())
 }
 
 // basePython is the full version of the base's Python where it tells, as the official images do, else the model's: requirements
@@ -227,10 +154,10 @@ func variable(config *v1.ConfigFile, name, otherwise string) string {
 	return otherwise
 }
 
-// workDir is beside uv's own cache where that is where it usually is: files are linked then instead of copied. What killed builds left
-// there is removed, where no build is under way.
-func (b *Builder) workDir() (dir string, remove func() error, err error) {
-	cache, err := image.CacheDir(b.Cache)
+// WorkDir is a directory for one build, in a cache directory as image.CacheDir knows it. It is beside uv's own cache where that is where it
+// usually is: files are linked then instead of copied. What killed builds left there is removed, where no build is under way.
+func WorkDir(cache string) (dir string, remove func() error, err error) {
+	cache, err = image.CacheDir(cache)
 	if err != nil {
 		return "", nil, err
 	}

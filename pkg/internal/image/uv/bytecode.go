@@ -21,8 +21,8 @@ import (
 var compiler string
 
 const (
-	// shards is how many interpreters compile. It is fixed: what is compiled together is part of what comes out.
-	shards = 4
+	// Shards is how many interpreters compile. It is fixed: what is compiled together is part of what comes out.
+	Shards = 4
 	// importing is how long the server's imports may take.
 	importing = 2 * time.Minute
 )
@@ -51,9 +51,9 @@ func (b *Builder) compile(ctx context.Context, uv, dir, target string, e image.E
 	}
 	g, compiling := errgroup.WithContext(ctx)
 	g.SetLimit(runtime.NumCPU())
-	for shard := range shards {
+	for shard := range Shards {
 		var part []string
-		for i := shard; i < len(files); i += shards {
+		for i := shard; i < len(files); i += Shards {
 			part = append(part, files[i])
 		}
 		g.Go(func() error {
@@ -121,3 +121,6 @@ func sources(dir string) (files []string, err error) {
 	}
 	return files, nil
 }
+
+// CompileScript is a Python program that compiles, for a builder elsewhere, as this one does with Shards of it.
+func CompileScript() string { return compiler }

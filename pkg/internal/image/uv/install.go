@@ -28,17 +28,34 @@ func install(ctx context.Context, uv, dir, target string, e image.Environment, p
 	if err != nil {
 		return err
 	}
-	args := []string{
+	dir = filepath.Join(dir, "model")
+	wanted, err := Wanted(ctx, dir, e)
+	if err != nil {
+		return err
+	}
+	args := append([]string{
 		"pip", "install", "--color", "never", "--no-progress",
 		"--target", target, "--python-version", python, "--python-platform", platform, "--only-binary", ":all:",
+	}, wanted...)
+	settings, err := readSettings()
+	if err != nil {
+		return err
 	}
+	out, err := run(ctx, dir, settings.environment(os.Environ()), nil, uv, args...)
+	if err != nil {
+		return Explain(ctx, err, out, e)
+	}
+	return nil
+}
+
+// Wanted writes what e asks for into dir, which uv is to work in, and returns the arguments of `uv pip install` that name it. The model's
+// own wheels lie where its requirements name them, beside the requirements.
+func Wanted(ctx context.Context, dir string, e image.Environment) (args []string, err error) {
 	if e.TorchBackend != "" && e.TorchBackend != image.TorchNone {
 		args = append(args, "--torch-backend", e.TorchBackend)
 	}
-	// The model's own wheels lie where its requirements name them, beside the requirements.
-	dir = filepath.Join(dir, "model")
 	if err := writeWheels(ctx, dir, e.Wheels); err != nil {
-		return err
+		return nil, err
 	}
 	for _, list := range []struct {
 		option, file string
@@ -47,21 +64,12 @@ func install(ctx context.Context, uv, dir, target string, e image.Environment, p
 		if len(list.lines) == 0 {
 			continue
 		}
-		file := filepath.Join(dir, list.file)
-		if err := os.WriteFile(file, []byte(strings.Join(list.lines, "\n")+"\n"), 0o600); err != nil {
-			return fmt.Errorf("write the requirements: %w", err)
+		if err := os.WriteFile(filepath.Join(dir, list.file), []byte(strings.Join(list.lines, "\n")+"\n"), 0o600); err != nil {
+			return nil, fmt.Errorf("write the requirements: %w", err)
 		}
-		args = append(args, list.option, file)
+		args = append(args, list.option, list.file)
 	}
-	settings, err := readSettings()
-	if err != nil {
-		return err
-	}
-	out, err := run(ctx, dir, settings.environment(os.Environ()), nil, uv, args...)
-	if err != nil {
-		return explain(ctx, err, out, e)
-	}
-	return nil
+	return args, nil
 }
 
 // writeWheels writes each wheel to its path below dir, and cannot write elsewhere.
@@ -160,8 +168,8 @@ func verdicts(e image.Environment) []verdict {
 	}
 }
 
-// explain turns uv's talk into one sentence, and keeps its last lines.
-func explain(ctx context.Context, err error, out string, e image.Environment) error {
+// Explain turns uv's talk into one sentence, and keeps its last lines.
+func Explain(ctx context.Context, err error, out string, e image.Environment) error {
 	if ctx.Err() != nil {
 		return fmt.Errorf("uv: %w", ctx.Err())
 	}

@@ -20,6 +20,8 @@ import (
 
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/image"
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/image/layer"
+	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/image/registry"
+	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/progress"
 )
 
 const (
@@ -30,8 +32,8 @@ const (
 	ownFrom = 8 << 20
 )
 
-// pack makes the layers of the environment in dir, and hands each to send as soon as it is packed.
-func pack(ctx context.Context, scratch *layer.Scratch, dir string, send func(context.Context, v1.Layer) error) ([]v1.Layer, error) {
+// Pack makes the layers of the packages in dir, and sends each to the repository as soon as it is packed.
+func Pack(ctx context.Context, scratch *layer.Scratch, dir string, to *registry.Repository, sum *registry.Sum) ([]v1.Layer, error) {
 	groups, err := group(dir)
 	if err != nil {
 		return nil, err
@@ -46,13 +48,34 @@ func pack(ctx context.Context, scratch *layer.Scratch, dir string, send func(con
 				return err
 			}
 			layers[i] = l
-			return send(ctx, l)
+			return to.Upload(ctx, []v1.Layer{l}, sum.Part())
 		})
 	}
 	if err := g.Wait(); err != nil {
 		return nil, err
 	}
 	return layers, nil
+}
+
+// Publish puts layers with e's packages onto e's base, of which config is the configuration, pushes the image as e.Tag() and returns its
+// digest. Another machine may have been faster: all who deploy then stand on one environment.
+func Publish(ctx context.Context, to *registry.Repository, e image.Environment, config *v1.ConfigFile, layers []v1.Layer, s progress.Step) (digest string, err error) {
+	if digest, ok, err := to.Digest(ctx, e.Tag()); err != nil || ok {
+		return digest, err
+	}
+	return to.Append(ctx, e.Tag(), e.Base, registry.Addition{
+		Platform: e.Platform,
+		Layers:   layers,
+		Env: map[string]string{
+			"PYTHONPATH":              image.EnvironmentDir,
+			"PYTHONDONTWRITEBYTECODE": "1", // the root filesystem may be read-only
+			"PYTHONUNBUFFERED":        "1",
+			"PATH":                    variable(config, "PATH", "/usr/local/bin:/usr/bin:/bin") + ":" + image.EnvironmentDir + "/bin",
+		},
+		User:       "1000:1000",
+		WorkingDir: "/tmp",
+		Labels:     map[string]string{image.EnvironmentLabel: e.Key(), image.DescriptionLabel: e.Description()},
+	}, s)
 }
 
 // group splits the files of dir into layers: the largest packages by name, then the rest.

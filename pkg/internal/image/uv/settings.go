@@ -12,9 +12,12 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"slices"
 	"strings"
+
+	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/image"
 )
 
 // publicIndex is what pip and uv use where nobody says otherwise.
@@ -65,6 +68,37 @@ func (s settings) environment(env []string) []string {
 	set("SSL_CERT_FILE", s.cert)
 	return append(env, "UV_COMPILE_BYTECODE=0")
 }
+
+// Elsewhere is what a uv on another machine is told about package indexes to install e as this one would: variables, some of them with
+// credentials, and the content of a file with CAs, nil for none. Variables that the requirements name go along.
+func Elsewhere(e image.Environment) (variables map[string]string, cas []byte, err error) {
+	s, err := readSettings()
+	if err != nil {
+		return nil, nil, err
+	}
+	named := map[string]bool{}
+	for _, line := range slices.Concat(e.Requirements, e.Constraints) {
+		for _, found := range variableNames.FindAllStringSubmatch(line, -1) {
+			named[found[1]] = true
+		}
+	}
+	variables = map[string]string{}
+	for _, v := range s.environment(os.Environ()) {
+		if name, value, _ := strings.Cut(v, "="); travels.MatchString(name) || named[name] && ofIndexes.MatchString(name) {
+			variables[name] = value
+		}
+	}
+	if s.cert != "" {
+		if cas, err = os.ReadFile(s.cert); err != nil {
+			return nil, nil, fmt.Errorf("read the CAs for the Python package index: %w", err)
+		}
+	}
+	return variables, cas, nil
+}
+
+// travels are the variables about package indexes, and about the way to them.
+var travels = regexp.MustCompile(`^(?:UV_(?:DEFAULT_INDEX|INDEX|INDEX_.*|EXTRA_INDEX_URL|INSECURE_HOST|EXCLUDE_NEWER|HTTP_TIMEOUT|PRERELEASE)|` +
+	`(?i:https?_proxy|no_proxy|all_proxy))$`)
 
 // client honours HTTPS_PROXY and NO_PROXY, and trusts the user's CAs.
 func (s settings) client() (*http.Client, error) {

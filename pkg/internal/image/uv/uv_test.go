@@ -158,7 +158,7 @@ func TestUvsTalkInOneSentence(t *testing.T) {
 		{"else", "error: something new", "EnvironmentFailed", "could not install"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			e, ok := errors.AsType[*failure.Error](explain(t.Context(), errors.New("exit status 1"), c.out, environment()))
+			e, ok := errors.AsType[*failure.Error](Explain(t.Context(), errors.New("exit status 1"), c.out, environment()))
 			if !ok || e.Class != failure.Diagnosed || e.Reason != c.reason || !strings.Contains(e.Message, c.message) {
 				t.Fatalf("got %+v", e)
 			}

@@ -50,11 +50,21 @@ func pinnedWheel(os, arch string) (wheel, bool) {
 	return w, ok
 }
 
+// Pinned is the pinned uv as a requirement of pip's, with the hashes of its wheels for Linux.
+func Pinned() string {
+	line := "uv==" + pinned
+	for _, arch := range []string{"amd64", "arm64"} {
+		w, _ := pinnedWheel("linux", arch)
+		line += " --hash=sha256:" + w.sha256
+	}
+	return line
+}
+
 // fetch returns the pinned uv, from the cache or from the user's Python package index.
 func (b *Builder) fetch(ctx context.Context) (string, error) {
 	w, ok := pinnedWheel(runtime.GOOS, runtime.GOARCH)
 	if !ok {
-		return "", cannot("it is not on PATH, and there is none for "+runtime.GOOS+"/"+runtime.GOARCH, "install uv 0.7 or later")
+		return "", cannot("uv", "it is not on PATH, and there is none for "+runtime.GOOS+"/"+runtime.GOARCH, "install uv 0.7 or later")
 	}
 	cache, err := image.CacheDir(b.Cache)
 	if err != nil {
