@@ -56,6 +56,9 @@ func TestBackupAndRestore(t *testing.T) {
 				t.Errorf("it restored %q, want %s", restored.stdout, name)
 			}
 			n.check(t, data, credentials...)
+			if c.place == "bucket" {
+				return // what follows is the same wherever the backup is
+			}
 			later := n.log(t, credentials...)
 			n.refused(t, 5, []string{" in runs", "--replace"}, "restore", name)
 			n.refused(t, 2, []string{"there is no backup mlflow-20200101T000000Z", name}, "restore", "mlflow-20200101T000000Z")
@@ -66,9 +69,7 @@ func TestBackupAndRestore(t *testing.T) {
 			}
 			n.mlflow(t, "restore", "latest", "--replace")
 			n.check(t, later, credentials...)
-			if c.place == "volume" {
-				l.move(t, n, later)
-			}
+			l.move(t, n, later)
 		})
 	}
 }
