@@ -138,8 +138,8 @@ real() (
     return
   fi
   export KUBECTL_MLFLOW_TEST_MLSERVER_PYTHON=$mlserver KUBECTL_MLFLOW_TEST_CLIENTS_PYTHON=$clients
-  say "Tests against the real mlflow, MLServer, uv and clients of the Open Inference Protocol"
-  local beside=("$python" hack/with-mlflow.py)
+  say "Tests against the real mlflow, MLServer, uv, Docker and clients of the Open Inference Protocol"
+  local beside=(hack/dockerd.sh "$LAB_CACHE" "$python" hack/with-mlflow.py)
   # shellcheck disable=SC2046 # a list of words
   KUBECTL_MLFLOW_TEST_LAUNCHER=$PWD/pkg/internal/servingruntime/launcher \
     gotest real . -tags "$tags,real" -count 1 -timeout 40m $(tagged real)

@@ -35,6 +35,7 @@ func openImages(name string, getenv func(string) string, r progress.Reporter) (i
 	if err != nil {
 		return nil, err
 	}
-	builders := []image.Builder{&uv.Builder{Launcher: launcher}, &docker.Builder{Launcher: launcher, Getenv: getenv}}
+	warn := func(text string) { progress.Say(r, "Warning: %s", text) }
+	builders := []image.Builder{&uv.Builder{Launcher: launcher, Warn: warn}, &docker.Builder{Launcher: launcher, Getenv: getenv, Warn: warn}}
 	return imageRepository{to, &image.Maker{Repository: to, Builders: builders, Progress: r}}, nil
 }

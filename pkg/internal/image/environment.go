@@ -21,7 +21,7 @@ import (
 )
 
 // recipe is the version of how an environment is made of its description: raise it where the same Environment shall give another image.
-const recipe = 1
+const recipe = 2
 
 // Where things are in an image.
 const (

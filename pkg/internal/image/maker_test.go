@@ -288,3 +288,66 @@ func BenchmarkFurtherVersion(b *testing.B) {
 		f.make(b, f.content(time.Now().String()))
 	}
 }
+
+// named is a builder that refuses in its own way.
+type named struct {
+	*builder
+	name string
+	fail error // of Build
+}
+
+func (n *named) Name() string { return n.name }
+
+func (n *named) Build(ctx context.Context, e image.Environment, to *registry.Repository, s progress.Step) (string, error) {
+	if n.fail != nil {
+		return "", n.fail
+	}
+	return n.builder.Build(ctx, e, to, s)
+}
+
+// What has no wheel is left to the next builder; where that cannot build, both say why, and the first is about the model.
+func TestTheNextBuilderBuildsWhatHasNoWheel(t *testing.T) {
+	noWheel := &failure.Error{Class: failure.Diagnosed, Reason: "NoWheel", Message: "fire has no wheel", Hint: "log it again", Evidence: []string{"uv's words"}}
+	unfit := &failure.Error{Class: failure.Diagnosed, Reason: "BuilderCannot", Message: "git+https is source code"}
+	away := &failure.Error{Class: failure.Diagnosed, Reason: "DockerUnreachable", Message: "no engine answers"}
+	full := &failure.Error{Class: failure.Diagnosed, Reason: "DiskFull", Message: "the disk is full"}
+	for name, c := range map[string]struct {
+		first, firstBuilds, second error
+		only                       string
+		builtBy                    string // "" for a failure
+		reason                     string
+		evidence                   string
+	}{
+		"the first":                       {builtBy: "uv"},
+		"the first cannot":                {first: unfit, builtBy: "docker"},
+		"the first finds no wheel":        {firstBuilds: noWheel, builtBy: "docker"},
+		"the first fails":                 {firstBuilds: full, reason: "DiskFull"},
+		"neither can":                     {first: unfit, second: away, reason: "BuilderCannot", evidence: "docker: no engine answers"},
+		"no wheel, and the second cannot": {firstBuilds: noWheel, second: away, reason: "NoWheel", evidence: "docker: no engine answers"},
+		"the first alone":                 {firstBuilds: noWheel, only: "uv", reason: "NoWheel", evidence: "uv's words"},
+		"the second alone":                {only: "docker", builtBy: "docker"},
+		"the second alone, away":          {only: "docker", second: away, reason: "DockerUnreachable"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := setUp(t, 0)
+			one := &named{&builder{refuses: c.first}, "uv", c.firstBuilds}
+			two := &named{&builder{refuses: c.second}, "docker", nil}
+			f.open(t)
+			f.maker.Builders = []image.Builder{one, two}
+			content := f.content("key")
+			content.Builder = c.only
+			_, err := f.maker.Make(t.Context(), f.environment(), content)
+			if c.builtBy != "" {
+				by := map[bool]string{true: "uv", false: "docker"}[one.built.Load() > 0]
+				if err != nil || by != c.builtBy || one.built.Load()+two.built.Load() != 1 {
+					t.Errorf("%v, built by %s", err, by)
+				}
+				return
+			}
+			e, ok := errors.AsType[*failure.Error](err)
+			if !ok || e.Reason != c.reason || !strings.Contains(strings.Join(e.Evidence, "|"), c.evidence) {
+				t.Errorf("%+v", e)
+			}
+		})
+	}
+}

@@ -38,6 +38,8 @@ type Builder struct {
 	Launcher fs.FS
 	// Cache is where environments are unpacked; "" is kubectl-mlflow in the user's cache directory.
 	Cache string
+	// Warn is told what the packages will miss in the image, which stands in no build's way. It may be nil.
+	Warn func(text string)
 }
 
 var _ image.Builder = (*Builder)(nil)
@@ -109,7 +111,7 @@ func (b *Builder) Build(ctx context.Context, e image.Environment, to *registry.R
 			}
 		}
 		s.Note("packing")
-		packages, err := uv.Pack(working, scratch, filepath.Join(dir, "out", "env"), to, sum)
+		packages, err := uv.Pack(working, scratch, filepath.Join(dir, "out", "env"), e, to, sum, b.Warn)
 		layers = append(layers, packages...)
 		return err
 	})

@@ -35,7 +35,7 @@ func openSession(ctx context.Context, c *client.Client, secrets map[string][]byt
 	return s.ID(), func() error {
 		err := s.Close()
 		cancel()
-		<-done // an error of it is one of the build's, too
+		_ = <-done // an error of it is one of the build's, too
 		return err
 	}, nil
 }

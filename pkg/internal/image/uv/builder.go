@@ -33,6 +33,8 @@ type Builder struct {
 	Launcher fs.FS
 	// Cache is where uv itself is kept and environments are unpacked; "" is kubectl-mlflow in the user's cache directory.
 	Cache string
+	// Warn is told what the packages will miss in the image, which stands in no build's way. It may be nil.
+	Warn func(text string)
 
 	mu   sync.Mutex
 	path string // of uv, once found
@@ -127,7 +129,7 @@ func (b *Builder) Build(ctx context.Context, e image.Environment, to *registry.R
 			return err
 		}
 		s.Note(note)
-		layers, err = Pack(working, scratch, target, to, sum)
+		layers, err = Pack(working, scratch, target, e, to, sum, b.Warn)
 		return err
 	})
 	if err := g.Wait(); err != nil {

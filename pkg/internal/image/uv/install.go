@@ -159,6 +159,8 @@ func verdicts(e image.Environment) []verdict {
 		compile(`(\S+) was not found in the (?:package registry|provided)`, "PackageNotFound", "the Python package index has no package $1",
 			"check its spelling, or name the index that has it in UV_INDEX or PIP_EXTRA_INDEX_URL"),
 		compile(`[Tt]here (?:is|are) no versions? of (\S+)`, "PackageNotFound", "the Python package index has no version $1 for "+at, relog),
+		compile("Failed to (?:download and )?build `([^`]+)`", "BuildFailed", "$1 could not be built of its source code",
+			"see its last lines: a library that it needs is one of Debian's packages with -dev in its name, for --apt; or log the model again with a version that has a wheel"),
 		compile(`(?i)couldn't parse requirement|failed to parse`, "RequirementInvalid", "a requirement of the model is not one", relog),
 		compile(`(?i)failed to fetch: \S*download\.pytorch\.org`, "PackageIndexUnreachable", "PyTorch's own package index, download.pytorch.org, does not answer",
 			"check the network and HTTPS_PROXY; --torch-backend none takes PyTorch from your package index, which may have it with CUDA alone"),

@@ -33,7 +33,17 @@ const (
 )
 
 // Pack makes the layers of the packages in dir, and sends each to the repository as soon as it is packed.
-func Pack(ctx context.Context, scratch *layer.Scratch, dir string, to *registry.Repository, sum *registry.Sum) ([]v1.Layer, error) {
+// warn, which may be nil, is told what the packages will miss.
+func Pack(ctx context.Context, scratch *layer.Scratch, dir string, e image.Environment, to *registry.Repository, sum *registry.Sum, warn func(string)) ([]v1.Layer, error) {
+	lacks, err := provide(dir, e)
+	if err != nil {
+		return nil, err
+	}
+	if warn != nil {
+		for _, lack := range lacks {
+			warn(lack)
+		}
+	}
 	groups, err := group(dir)
 	if err != nil {
 		return nil, err
@@ -63,10 +73,15 @@ func Publish(ctx context.Context, to *registry.Repository, e image.Environment, 
 	if digest, ok, err := to.Digest(ctx, e.Tag()); err != nil || ok {
 		return digest, err
 	}
+	libraries := image.EnvironmentDir + "/" + librariesDir
+	if base := variable(config, "LD_LIBRARY_PATH", ""); base != "" {
+		libraries = base + ":" + libraries
+	}
 	return to.Append(ctx, e.Tag(), e.Base, registry.Addition{
 		Platform: e.Platform,
 		Layers:   layers,
 		Env: map[string]string{
+			"LD_LIBRARY_PATH":         libraries,
 			"PYTHONPATH":              image.EnvironmentDir,
 			"PYTHONDONTWRITEBYTECODE": "1", // the root filesystem may be read-only
 			"PYTHONUNBUFFERED":        "1",

@@ -159,6 +159,16 @@ func TestModelsRunInTheirEnvironments(t *testing.T) {
 			if strings.TrimSpace(got) != string(want) {
 				t.Errorf("it predicts %s, want %s", got, want)
 			}
+			if name != "conda" {
+				return
+			}
+			// LightGBM takes libgomp to be on the system: it gets scikit-learn's.
+			libraries := filepath.Join(root, image.EnvironmentDir, "_libraries")
+			loaded := command(t, work, append(clean, "PYTHONPATH="+filepath.Join(root, image.EnvironmentDir), "LD_LIBRARY_PATH="+libraries), system, "-s", "-c",
+				"import lightgbm; print(open('/proc/self/maps').read())")
+			if !strings.Contains(loaded, filepath.Join(libraries, "libgomp.so.1")) {
+				t.Errorf("LightGBM has not loaded %s", libraries)
+			}
 		})
 	}
 }
