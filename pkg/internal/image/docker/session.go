@@ -26,16 +26,18 @@ func openSession(ctx context.Context, c *client.Client, secrets map[string][]byt
 	s.Allow(&credentials{from: from, base: base})
 	s.Allow(filesync.NewFSSyncTarget(filesync.WithFSSync(0, func(map[string]string) (io.WriteCloser, error) { return unclosed{out}, nil })))
 	running, cancel := context.WithCancel(ctx)
-	done := make(chan error, 1)
+	done := make(chan struct{})
 	go func() {
-		done <- s.Run(running, func(ctx context.Context, proto string, meta map[string][]string) (net.Conn, error) {
+		defer close(done)
+		// A failure of it is one of the build, too, which tells it.
+		_ = s.Run(running, func(ctx context.Context, proto string, meta map[string][]string) (net.Conn, error) {
 			return c.DialHijack(ctx, "/session", proto, meta)
 		})
 	}()
 	return s.ID(), func() error {
 		err := s.Close()
 		cancel()
-		_ = <-done // an error of it is one of the build's, too
+		<-done
 		return err
 	}, nil
 }
