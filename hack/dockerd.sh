@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # dockerd.sh CACHE COMMAND... runs COMMAND with DOCKER_HOST set to a Docker engine that lives as long as COMMAND does: Debian 12's, unpacked
-# into CACHE and not installed, with a data directory of its own, no network and no rules in the host's firewall.
+# into CACHE and not installed, with a data directory of its own, no network and no rules in the host's firewall. DOCKERD_FLAGS are more flags.
 set -euo pipefail
 
 cache=$1
@@ -40,7 +40,7 @@ trap 'exit 130' INT TERM
 export DOCKER_HOST=unix://$here/docker.sock
 PATH=$root/usr/bin:$root/usr/sbin:$PATH LD_LIBRARY_PATH=$root/usr/lib/x86_64-linux-gnu:$root/lib/x86_64-linux-gnu \
   "$root/usr/sbin/dockerd" --host "$DOCKER_HOST" --data-root "$here/data" --exec-root "$here/exec" --pidfile "$here/pid" \
-  --iptables=false --ip6tables=false --bridge=none >"$here/log" 2>&1 &
+  --iptables=false --ip6tables=false --bridge=none ${DOCKERD_FLAGS:-} >"$here/log" 2>&1 &
 daemon=$!
 # Its socket is there when it is ready.
 for _ in {1..300}; do
