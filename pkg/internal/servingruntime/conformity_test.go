@@ -128,7 +128,8 @@ func refused(t *testing.T, what, url string, body []byte, status int, says strin
 
 // answersBeforeItEnds asks for predictions that take a while, two at once, and tells the server to stop while they are computed.
 func answersBeforeItEnds(t *testing.T, s server) {
-	body, err := json.Marshal(map[string]any{"inputs": columnsOfAll(), "parameters": map[string]any{"seconds": 3}})
+	begun := t.TempDir()
+	body, err := json.Marshal(map[string]any{"inputs": columnsOfAll(), "parameters": map[string]any{"begun": begun, "seconds": 3}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -147,8 +148,21 @@ func answersBeforeItEnds(t *testing.T, s server) {
 			}
 		})
 	}
-	// The requests have arrived when the server answers to one that came after them.
-	time.Sleep(time.Second)
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		files, err := os.ReadDir(begun)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(files) == 2 {
+			break
+		}
+		if time.Since(began) > 30*time.Second {
+			t.Fatalf("%d of 2 predictions have begun", len(files))
+		}
+		<-tick.C
+	}
 	statuses(t, s.url, map[string]int{"/v2/models/iris/ready": 200})
 	if err := s.process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)

@@ -23,7 +23,7 @@ import (
 
 // makeModels logs models of the kinds that differ for the server, and what each predicts itself.
 const makeModels = `
-import json, sys, time, warnings
+import json, sys, time, uuid, warnings
 warnings.filterwarnings("ignore")
 import mlflow, numpy as np, pandas as pd
 from mlflow.models import ModelSignature, infer_signature
@@ -41,6 +41,8 @@ class Text(mlflow.pyfunc.PythonModel):
         return pd.DataFrame({"upper": model_input["s"].str.upper(), "times": model_input["n"] * factor})
 class Echo(mlflow.pyfunc.PythonModel):
     def predict(self, context, model_input, params=None):
+        if params["begun"]:
+            open(params["begun"] + "/" + uuid.uuid4().hex, "w").close()
         time.sleep(params["seconds"])
         if params["fails"]:
             raise RuntimeError("the model is broken")
@@ -56,7 +58,7 @@ mlflow.pyfunc.save_model(where + "/text", python_model=Text(),
 types = ["boolean", "integer", "long", "float", "double", "string", "datetime", "binary"]
 mlflow.pyfunc.save_model(where + "/echo", python_model=Echo(), signature=ModelSignature(
     inputs=Schema([ColSpec(t, t) for t in types] + [ColSpec("double", "optional", required=False)]),
-    outputs=Schema([ColSpec(t, t) for t in types]), params=infer_signature(text, params={"seconds": 0.0, "fails": False}).params))
+    outputs=Schema([ColSpec(t, t) for t in types]), params=infer_signature(text, params={"seconds": 0.0, "fails": False, "begun": ""}).params))
 json.dump({
     "rows": rows.to_numpy().tolist(),
     "columns": {c: rows[c].tolist() for c in rows},
