@@ -15,6 +15,7 @@ import (
 	"slices"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"testing/fstest"
 
@@ -370,5 +371,17 @@ func TestFSKeepsExecutables(t *testing.T) {
 			}
 			return
 		}
+	}
+}
+
+// Where there is no room, the directory is named, and what to do.
+func TestAFullDiskIsTold(t *testing.T) {
+	err := unwritten(&os.PathError{Op: "write", Path: "/scratch/kubectl-mlflow-layers-1/blob-2", Err: syscall.ENOSPC})
+	f, ok := errors.AsType[*failure.Error](fmt.Errorf("pack weights.bin: %w", err))
+	if !ok || f.Reason != "DiskFull" || f.Object != "/scratch" || !strings.Contains(f.Hint, "TMPDIR") {
+		t.Errorf("%+v", f)
+	}
+	if err := unwritten(os.ErrClosed); failure.ClassOf(err) != "" || !errors.Is(err, os.ErrClosed) {
+		t.Errorf("%v", err)
 	}
 }

@@ -6,6 +6,10 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
+	"syscall"
+
+	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/failure"
 )
 
 // inMemory is how many bytes of one blob stay in memory; a larger blob moves to a file.
@@ -27,7 +31,7 @@ func (s *spool) Write(p []byte) (int, error) {
 		}
 		s.file = f
 		if _, err := s.buffer.WriteTo(f); err != nil {
-			return 0, fmt.Errorf("write a packed layer: %w", err)
+			return 0, unwritten(err)
 		}
 		s.buffer = bytes.Buffer{}
 	}
@@ -40,9 +44,24 @@ func (s *spool) Write(p []byte) (int, error) {
 	}
 	s.size += int64(n)
 	if err != nil {
-		return n, fmt.Errorf("write a packed layer: %w", err)
+		return n, unwritten(err)
 	}
 	return n, nil
+}
+
+// unwritten says what to do where there is no room for what is packed.
+func unwritten(err error) error {
+	if !errors.Is(err, syscall.ENOSPC) {
+		return fmt.Errorf("write a packed layer: %w", err)
+	}
+	full := &failure.Error{
+		Class: failure.Diagnosed, Reason: "DiskFull", Message: "the disk is full: large layers are written there before they are sent",
+		Hint: "make room, or name a directory on another disk in TMPDIR", Err: err,
+	}
+	if e, ok := errors.AsType[*os.PathError](err); ok {
+		full.Object, full.Err = filepath.Dir(filepath.Dir(e.Path)), e.Err
+	}
+	return full
 }
 
 // done ends writing and returns a function that opens what was written.
