@@ -37,6 +37,7 @@ type Getter interface {
 type Client struct {
 	progress progress.Reporter
 	getenv   func(string) string
+	browse   func(ctx context.Context, url string) error // or nil
 	rooms
 }
 
@@ -88,10 +89,17 @@ type Option func(*Client)
 // WithEnvironment lets the Client find credentials, certificates and workspace as MLflow's Python client does, with getenv, which is
 // os.Getenv in a program: MLFLOW_TRACKING_USERNAME and _PASSWORD, for what is missing of them the file .mlflow/credentials in HOME
 // where the request has a tracking URI, MLFLOW_TRACKING_TOKEN, MLFLOW_TRACKING_SERVER_CERT_PATH, _CLIENT_CERT_PATH and _INSECURE_TLS,
-// and MLFLOW_WORKSPACE. Where it finds no credentials, an MLflow on the cluster that has basic-auth is read as its admin, by those who
+// and MLFLOW_WORKSPACE. Where it finds no credentials and the request has a tracking URI, it logs in at the OpenID provider that the
+// MLFLOW_TRACKING_OIDC variables and pyproject.toml in the current directory name, as the Python package mlflow-oidc-client does, and
+// keeps the tokens below os.UserCacheDir. Where it finds nothing, an MLflow on the cluster that has basic-auth is read as its admin, by those who
 // may read its Secret, and other servers without credentials.
 func WithEnvironment(getenv func(string) string) Option {
 	return func(c *Client) { c.getenv = getenv }
+}
+
+// WithBrowser lets browse open the page of a login in the user's browser. Without it the page's address is told, and the login waited for.
+func WithBrowser(browse func(ctx context.Context, url string) error) Option {
+	return func(c *Client) { c.browse = browse }
 }
 
 // New makes a Client of the cluster that getter names. It reads no kubeconfig and dials nobody.

@@ -16,6 +16,7 @@ import (
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/instance"
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/serving"
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/tracking"
+	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/tracking/oidc"
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/progress"
 )
 
@@ -48,6 +49,11 @@ func (c *Client) connect(ctx context.Context, r Request, s progress.Step) (src s
 			progress.Say(c.progress, "Warning: others than you can read %[1]s; to end that: chmod 600 %[1]s", settings.Exposed)
 		}
 		transport.DialContext = explainDials(r, server, transport.DialContext)
+		if !settings.Usable() && server.User.String() == "" {
+			if end, err = c.logIn(ctx, r, server, &settings, s); err != nil {
+				return nil, nil, err
+			}
+		}
 	} else {
 		to, of, err := c.onCluster(ctx, r.TrackingService)
 		if err != nil {
@@ -71,6 +77,22 @@ func (c *Client) connect(ctx context.Context, r Request, s progress.Step) (src s
 		return nil, nil, err
 	}
 	return c.track(serverAt{server, led}), func() { led.CloseIdleConnections(); end() }, nil
+}
+
+// logIn lets settings log in at the OpenID provider of server, where there is one, and does so. end closes the way to the provider.
+func (c *Client) logIn(ctx context.Context, r Request, server *url.URL, settings *tracking.Settings, s progress.Step) (end func(), err error) {
+	how, err := oidc.SettingsFrom(c.getenv, ".", r.TrackingURI)
+	if err != nil || how == nil {
+		return func() {}, err
+	}
+	s.Note(fmt.Sprintf("logging in at %s, which %s names", how.Issuer, how.From))
+	session := oidc.Open(ctx, oidc.Config{Settings: *how, Server: tracking.Origin(server), Browse: c.browse, Progress: c.progress})
+	if _, err := session.Authorization(ctx); err != nil {
+		session.Close()
+		return nil, err
+	}
+	settings.Login = session
+	return session.Close, nil
 }
 
 // asAdmin reads as basic-auth's admin, where the installation has that and the user may read the password. Who may not is told by

@@ -3,6 +3,8 @@ package deployments
 import (
 	"context"
 	"encoding/base64"
+	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -128,6 +130,87 @@ func TestAdminOfTheClusterIsWhoHasNoOtherCredentials(t *testing.T) {
 			}
 			if warned := slices.Contains(s.said, "Warning: others than you can read "+path+"; to end that: chmod 600 "+path); warned != c.warned {
 				t.Errorf("warned: %t; %q", warned, s.said)
+			}
+		})
+	}
+}
+
+// A login is for the server that the user has named, and for who has nothing else to show.
+func TestWhoNamesAServerBehindAProviderLogsIn(t *testing.T) {
+	const user, password, secret = "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_OIDC_CLIENT_SECRET"
+	for name, c := range map[string]struct {
+		env           map[string]string
+		named, inURL  bool
+		want          string
+		logins        int
+		fails, noting bool
+	}{
+		"named":             {env: map[string]string{secret: "s3cret"}, named: true, want: "Bearer t0ken", logins: 1, noting: true},
+		"on the cluster":    {env: map[string]string{secret: "s3cret"}},
+		"with a password":   {env: map[string]string{secret: "s3cret", user: "u", password: "p"}, named: true, want: "Basic dTpw"},
+		"with a token":      {env: map[string]string{secret: "s3cret", "MLFLOW_TRACKING_TOKEN": "t"}, named: true, want: "Bearer t"},
+		"password in URL":   {env: map[string]string{secret: "s3cret"}, named: true, inURL: true},
+		"username alone":    {env: map[string]string{secret: "s3cret", user: "u"}, named: true, want: "Bearer t0ken", logins: 1, noting: true},
+		"with a bad secret": {env: map[string]string{secret: "wr0ng"}, named: true, logins: 1, fails: true, noting: true},
+		"with no secret":    {env: map[string]string{"MLFLOW_TRACKING_OIDC_INTERACTIVE": "no"}, named: true, fails: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Setenv("XDG_CACHE_HOME", t.TempDir())
+			t.Setenv("HOME", t.TempDir()) // where the cache is on macOS
+			t.Setenv("LocalAppData", t.TempDir())
+			logins := 0
+			var provider *httptest.Server
+			provider = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				w.Header().Set("Content-Type", "application/json")
+				switch {
+				case strings.HasPrefix(r.URL.Path, "/.well-known/"):
+					_, _ = fmt.Fprintf(w, `{"issuer": %q, "token_endpoint": %q}`, provider.URL, provider.URL+"/token")
+				case r.PostFormValue("client_secret") != "s3cret":
+					logins++
+					http.Error(w, `{"error": "invalid_client"}`, http.StatusUnauthorized)
+				default:
+					logins++
+					_, _ = io.WriteString(w, `{"access_token": "t0ken", "token_type": "bearer", "expires_in": 3600}`)
+				}
+			}))
+			t.Cleanup(provider.Close)
+			c.env["MLFLOW_TRACKING_OIDC_ISSUER"], c.env["MLFLOW_TRACKING_OIDC_CLIENT_ID"] = provider.URL, "mlflow"
+			var got string
+			server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { got = r.Header.Get("Authorization") }))
+			t.Cleanup(server.Close)
+			s := newStage()
+			s.dialTo = server.Listener.Addr().String()
+			client := s.client()
+			client.getenv = variables(c.env)
+			r := Request{}
+			if c.named {
+				r.TrackingURI = server.URL
+			}
+			if c.inURL {
+				r.TrackingURI = strings.Replace(server.URL, "://", "://u:p@", 1)
+			}
+			_, closer, err := client.connect(t.Context(), r, step{s})
+			if (err != nil) != c.fails || logins != c.logins {
+				t.Fatalf("%d logins, %v", logins, err)
+			}
+			note := "logging in at " + provider.URL + ", which MLFLOW_TRACKING_OIDC_ISSUER names"
+			if slices.Contains(s.notes, note) != c.noting {
+				t.Errorf("it notes %q", s.notes)
+			}
+			if err != nil {
+				return
+			}
+			defer closer()
+			request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.at.url.Scheme+"://"+s.at.url.Host, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			response, err := s.at.transport.RoundTrip(request)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := response.Body.Close(); err != nil || got != c.want {
+				t.Errorf("it sees %q, %v", got, err)
 			}
 		})
 	}

@@ -8,6 +8,7 @@ import (
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/cmd/internal/args"
+	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/cmd/internal/browser"
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/cmd/internal/modelflags"
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/cmd/internal/ui"
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/deployments"
@@ -45,7 +46,7 @@ Standard output is the image by its digest, and nothing else.`,
 			if err != nil {
 				return err
 			}
-			o.Client, o.Streams, o.Talk = deployments.New(getter, talk, deployments.WithEnvironment(getenv)), streams, talk
+			o.Client, o.Streams, o.Talk = deployments.New(getter, talk, deployments.WithEnvironment(getenv), deployments.WithBrowser(browser.Open)), streams, talk
 			return o.Run(c.Context())
 		},
 	}

@@ -10,6 +10,7 @@ import (
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/cmd/internal/args"
+	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/cmd/internal/browser"
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/cmd/internal/modelflags"
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/cmd/internal/ui"
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/deployments"
@@ -69,7 +70,7 @@ The last line on standard output is the deployment's URL.`,
 			if err != nil {
 				return err
 			}
-			o.Client, o.Streams, o.Talk = deployments.New(getter, talk, deployments.WithEnvironment(getenv)), streams, talk
+			o.Client, o.Streams, o.Talk = deployments.New(getter, talk, deployments.WithEnvironment(getenv), deployments.WithBrowser(browser.Open)), streams, talk
 			o.Next = ui.Next(c, "predict", o.Request.Name, "-f", "request.json")
 			return o.Run(c.Context())
 		},

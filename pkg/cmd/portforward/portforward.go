@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"runtime"
 	"strconv"
 
 	"github.com/spf13/cobra"
@@ -16,6 +15,7 @@ import (
 
 	"github.com/kubectl-mlflow/kubectl-mlflow/manifests"
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/cmd/internal/args"
+	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/cmd/internal/browser"
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/cmd/internal/ui"
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/failure"
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/trackingserver"
@@ -136,7 +136,7 @@ func (o *Options) Run(ctx context.Context) error {
 	started := false
 	err = o.Forwarder.PortForward(ctx, listeners, func() {
 		if o.Open {
-			if err := browse(ctx, runtime.GOOS, url); err != nil {
+			if err := browser.Open(ctx, url); err != nil {
 				o.Talk.Say("No browser opens by itself (%v): go to %s", err, url)
 			}
 		}

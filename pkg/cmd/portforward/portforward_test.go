@@ -7,12 +7,10 @@ import (
 	"net"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 
@@ -212,34 +210,5 @@ func TestClientsFindNoProxyOnTheWay(t *testing.T) {
 	want := []string{"A=b", "HTTPS_PROXY=http://proxy", "MLFLOW_TRACKING_URI=http://127.0.0.1:1", "NO_PROXY=127.0.0.1,localhost,::1", "no_proxy=example.com,127.0.0.1,localhost,::1"}
 	if !slices.Equal(got, want) {
 		t.Errorf("the environment is %q", got)
-	}
-}
-
-func TestABrowserIsOpenedByAProgramOfTheSystem(t *testing.T) {
-	dir := t.TempDir()
-	seen := filepath.Join(dir, "seen")
-	if err := os.WriteFile(filepath.Join(dir, "xdg-open"), []byte("#!/bin/sh\necho \"$@\" > "+seen+".new && mv "+seen+".new "+seen+"\n"), 0o700); err != nil { //nolint:gosec // it is run
-		t.Fatal(err)
-	}
-	t.Setenv("PATH", dir+string(filepath.ListSeparator)+os.Getenv("PATH"))
-	if err := browse(t.Context(), "linux", "http://127.0.0.1:1"); err != nil {
-		t.Fatal(err)
-	}
-	for deadline := time.Now().Add(10 * time.Second); ; {
-		got, err := os.ReadFile(seen)
-		if err == nil {
-			if string(got) != "http://127.0.0.1:1\n" {
-				t.Errorf("it is opened with %q", got)
-			}
-			break
-		}
-		if time.Now().After(deadline) {
-			t.Fatal("nothing was opened")
-		}
-		time.Sleep(10 * time.Millisecond)
-	}
-	t.Setenv("PATH", dir+"/none")
-	if err := browse(t.Context(), "linux", "http://127.0.0.1:1"); err == nil {
-		t.Error("there is no such program, and no error")
 	}
 }

@@ -70,7 +70,8 @@ func (c *Client) refusal(resp *http.Response, body []byte) error {
 	case resp.StatusCode == http.StatusUnauthorized || resp.StatusCode == http.StatusForbidden:
 		e.Class, e.Reason = failure.Forbidden, "TrackingServerDenied"
 		e.Message = fmt.Sprintf("the tracking server does not let us (%s)", resp.Status)
-		e.Hint = "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN"
+		e.Hint = "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN; behind an OpenID provider, " +
+			"MLFLOW_TRACKING_OIDC_ISSUER and MLFLOW_TRACKING_OIDC_CLIENT_ID"
 		if !isJSON {
 			e.Err = nil
 		}

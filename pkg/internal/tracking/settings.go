@@ -35,6 +35,7 @@ type Settings struct {
 	ClientCert string // file with a certificate and its key, or ""
 	Insecure   bool   // any server's certificate will do
 	Exposed    string // the credentials file, where others than its owner may read it, or ""
+	Login      Login  // for who has no credentials, or nil
 }
 
 // SettingsFrom reads the variables, as mlflow.utils.credentials does; an empty one counts as none. Certificates are read by Transport,

@@ -27,19 +27,30 @@ type Transport struct {
 	own, others http.RoundTripper
 	origin      string
 	cred        Credentials
+	login       Login
 	workspace   string
 	asked       atomic.Bool // by the server, for a client certificate
 }
 
+// Login is who gets credentials for a server from somebody else: oidc.Session is one.
+type Login interface {
+	// Authorization is the value of the header of that name.
+	Authorization(ctx context.Context) (string, error)
+	// Renew is another value in place of refused, which the server did not accept; "" where there is none.
+	Renew(ctx context.Context, refused string) (string, error)
+	// Denied is the failure of a value that server did not accept, with the challenges of its answer.
+	Denied(server string, challenges []string) error
+}
+
 // Authenticate adds cred to what goes to server over rt.
 func Authenticate(rt http.RoundTripper, server *url.URL, cred Credentials) *Transport {
-	return &Transport{own: rt, others: rt, origin: origin(server), cred: cred}
+	return &Transport{own: rt, others: rt, origin: Origin(server), cred: cred}
 }
 
 // Transport is the way to server over base that s describes. The files of certificates are read where server speaks TLS.
 func (s Settings) Transport(base *http.Transport, server *url.URL) (*Transport, error) {
 	t := Authenticate(base, server, s.Credentials)
-	t.workspace = s.Workspace
+	t.workspace, t.login = s.Workspace, s.Login
 	if !strings.EqualFold(server.Scheme, "https") {
 		return t, nil
 	}
@@ -55,22 +66,79 @@ func (s Settings) Transport(base *http.Transport, server *url.URL) (*Transport, 
 }
 
 // RoundTrip implements http.RoundTripper. As in MLflow, username and password win over a token, one of the two alone counts for
-// nothing, and those in the server's URL, which http.Client has added already, win over all.
+// nothing, and those in the server's URL, which http.Client has added already, win over all. A login comes last.
 func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
-	if origin(req.URL) != t.origin {
+	if Origin(req.URL) != t.origin {
 		return t.others.RoundTrip(req)
 	}
 	req = req.Clone(req.Context())
+	if t.workspace != "" {
+		req.Header.Set(workspaceHeader, t.workspace)
+	}
 	switch inURL := req.URL.User.String() != ""; {
 	case inURL:
 	case t.cred.Username != "" && t.cred.Password != "":
 		req.SetBasicAuth(t.cred.Username, t.cred.Password)
 	case t.cred.Token != "":
 		req.Header.Set("Authorization", "Bearer "+t.cred.Token)
+	case t.login != nil:
+		return t.loggedIn(req)
 	}
-	if t.workspace != "" {
-		req.Header.Set(workspaceHeader, t.workspace)
+	return t.send(req)
+}
+
+// loggedIn sends req with what the login gives. What a server does not accept is renewed once: it may have been kept from the time before.
+func (t *Transport) loggedIn(req *http.Request) (*http.Response, error) {
+	authorization, err := t.login.Authorization(req.Context())
+	if err != nil {
+		if req.Body != nil {
+			_ = req.Body.Close() // nobody has read it
+		}
+		return nil, err
 	}
+	req.Header.Set("Authorization", authorization)
+	resp, err := t.send(req)
+	if err != nil || resp.StatusCode != http.StatusUnauthorized {
+		return resp, err
+	}
+	if again := replay(req); again != nil {
+		renewed, err := t.login.Renew(req.Context(), authorization)
+		if err != nil {
+			_ = resp.Body.Close() // what it says does not matter any more
+			return nil, err
+		}
+		if renewed != "" {
+			_ = resp.Body.Close() // as above
+			again.Header.Set("Authorization", renewed)
+			resp, err = t.send(again)
+			if err != nil || resp.StatusCode != http.StatusUnauthorized {
+				return resp, err
+			}
+		}
+	}
+	_ = resp.Body.Close() // the failure is ours to tell
+	return nil, t.login.Denied(t.origin, resp.Header.Values("WWW-Authenticate"))
+}
+
+// replay is req to be sent for the second time, or nil where its body cannot be had again.
+func replay(req *http.Request) *http.Request {
+	again := req.Clone(req.Context())
+	if req.Body == nil || req.Body == http.NoBody {
+		return again
+	}
+	if req.GetBody == nil {
+		return nil
+	}
+	body, err := req.GetBody()
+	if err != nil {
+		return nil
+	}
+	again.Body = body
+	return again
+}
+
+// send asks the server itself.
+func (t *Transport) send(req *http.Request) (*http.Response, error) {
 	resp, err := t.own.RoundTrip(req)
 	if err != nil && t.asked.Load() {
 		err = &uncertified{err}
@@ -93,8 +161,8 @@ func (t *Transport) CloseIdleConnections() {
 	}
 }
 
-// origin is scheme://host:port with the port written out.
-func origin(u *url.URL) string {
+// Origin is scheme://host:port with the port written out.
+func Origin(u *url.URL) string {
 	scheme, port := strings.ToLower(u.Scheme), u.Port()
 	if port == "" && scheme == "http" {
 		port = "80"

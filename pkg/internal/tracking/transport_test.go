@@ -448,3 +448,109 @@ func TestProxiesSeeNoCertificate(t *testing.T) {
 		t.Errorf("error = %v", err)
 	}
 }
+
+// login gives what the server wants to see, and is asked for another one when it does not.
+type login struct {
+	first, renewed string
+	fails          error
+	asked          []string
+}
+
+func (l *login) Authorization(context.Context) (string, error) {
+	l.asked = append(l.asked, "first")
+	return l.first, l.fails
+}
+
+func (l *login) Renew(_ context.Context, refused string) (string, error) {
+	l.asked = append(l.asked, "instead of "+refused)
+	return l.renewed, nil
+}
+
+func (l *login) Denied(server string, challenges []string) error {
+	return &failure.Error{Class: failure.Forbidden, Reason: "TrackingServerDenied", Object: server, Evidence: challenges}
+}
+
+func TestALoginIsRenewedOnceWhereTheServerRefusesIt(t *testing.T) {
+	for name, c := range map[string]struct {
+		login login
+		want  []string // that the server sees
+		asked int
+		ok    bool
+	}{
+		"accepted":          {login{first: "Bearer good"}, []string{"Bearer good"}, 1, true},
+		"accepted when new": {login{first: "Bearer old", renewed: "Bearer good"}, []string{"Bearer old", "Bearer good"}, 2, true},
+		"refused":           {login{first: "Bearer new"}, []string{"Bearer new"}, 2, false},
+		"refused twice":     {login{first: "Bearer old", renewed: "Bearer new"}, []string{"Bearer old", "Bearer new"}, 2, false},
+		"no login":          {login{fails: &failure.Error{Class: failure.Forbidden, Reason: "TrackingLoginFailed"}}, nil, 1, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var seen []string
+			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				seen = append(seen, r.Header.Get("Authorization"))
+				if body, err := io.ReadAll(r.Body); err != nil || string(body) != `{"max_results":1}` {
+					t.Errorf("the body is %q, %v", body, err)
+				}
+				if r.Header.Get("Authorization") != "Bearer good" {
+					w.Header().Set("WWW-Authenticate", `Bearer error="invalid_token"`)
+					w.WriteHeader(http.StatusUnauthorized)
+				}
+				_, _ = io.WriteString(w, "{}")
+			}))
+			t.Cleanup(server.Close)
+			u, err := url.Parse(server.URL)
+			if err != nil {
+				t.Fatal(err)
+			}
+			way, err := Settings{Login: &c.login}.Transport(&http.Transport{}, u)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer way.CloseIdleConnections()
+			err = New(u, way).Probe(t.Context())
+			if !slices.Equal(seen, c.want) || len(c.login.asked) != c.asked || (err == nil) != c.ok {
+				t.Errorf("the server saw %q, the login was asked %q, %v", seen, c.login.asked, err)
+			}
+			if e, _ := errors.AsType[*failure.Error](err); !c.ok && (e == nil || e.Class != failure.Forbidden || c.want != nil && !slices.Equal(e.Evidence, []string{`Bearer error="invalid_token"`})) {
+				t.Errorf("%#v", err)
+			}
+		})
+	}
+}
+
+func TestALoginIsForItsServerAloneAndComesLast(t *testing.T) {
+	seen := ""
+	handler := http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { seen = r.Header.Get("Authorization") })
+	server, other := httptest.NewServer(handler), httptest.NewServer(handler)
+	t.Cleanup(server.Close)
+	t.Cleanup(other.Close)
+	own, err := url.Parse(server.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]struct {
+		cred Credentials
+		to   string
+		want string
+	}{
+		"its server":     {to: server.URL, want: "Bearer good"},
+		"another server": {to: other.URL},
+		"username alone": {cred: Credentials{Username: "u"}, to: server.URL, want: "Bearer good"},
+		"token":          {cred: Credentials{Token: "t"}, to: server.URL, want: "Bearer t"},
+		"password":       {cred: Credentials{Username: "u", Password: "p"}, to: server.URL, want: "Basic dTpw"},
+		"in the URL":     {to: "http://u:p@" + own.Host, want: "Basic dTpw"},
+	} {
+		way, err := Settings{Credentials: c.cred, Login: &login{first: "Bearer good"}}.Transport(&http.Transport{}, own)
+		if err != nil {
+			t.Fatal(err)
+		}
+		seen = ""
+		resp, err := (&http.Client{Transport: way}).Get(c.to) //nolint:noctx // it answers
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := resp.Body.Close(); err != nil || seen != c.want {
+			t.Errorf("%s: it sees %q, %v", name, seen, err)
+		}
+		way.CloseIdleConnections()
+	}
+}
