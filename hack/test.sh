@@ -132,13 +132,14 @@ real() (
     return
   fi
   export PATH=$LAB_BIN:$PATH
-  local mlserver clients
-  if ! mlserver=$(hack/modelservers/python.sh "$LAB_CACHE" mlserver) || ! clients=$(hack/modelservers/python.sh "$LAB_CACHE" clients); then
+  local mlserver clients oidc
+  if ! mlserver=$(hack/modelservers/python.sh "$LAB_CACHE" mlserver) || ! clients=$(hack/modelservers/python.sh "$LAB_CACHE" clients) ||
+    ! oidc=$(hack/modelservers/python.sh "$LAB_CACHE" oidc); then
     broken test/e2e "real programs" "hack/modelservers/python.sh failed: see above"
     return
   fi
-  export KUBECTL_MLFLOW_TEST_MLSERVER_PYTHON=$mlserver KUBECTL_MLFLOW_TEST_CLIENTS_PYTHON=$clients
-  say "Tests against the real mlflow, MLServer, uv, Docker and clients of the Open Inference Protocol"
+  export KUBECTL_MLFLOW_TEST_MLSERVER_PYTHON=$mlserver KUBECTL_MLFLOW_TEST_CLIENTS_PYTHON=$clients KUBECTL_MLFLOW_TEST_OIDC_PYTHON=$oidc
+  say "Tests against the real mlflow, MLServer, uv, Docker, an OpenID provider and clients of the Open Inference Protocol"
   local beside=(hack/dockerd.sh "$LAB_CACHE" "$python" hack/with-mlflow.py)
   # shellcheck disable=SC2046 # a list of words
   KUBECTL_MLFLOW_TEST_LAUNCHER=$PWD/pkg/internal/servingruntime/launcher \

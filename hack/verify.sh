@@ -40,7 +40,7 @@ scripts() {
 
 check "gofmt" formatted
 # The other modules hold no code of their own, or only a list of what is to be compiled.
-for m in . hack/lab hack/lab/addons/google test/e2e; do check "lint $m" lint "$m"; done
+for m in . hack/lab hack/lab/addons/google test/e2e test/oidcprovider; do check "lint $m" lint "$m"; done
 for m in $modules; do check "go mod tidy $m" tidy "$m"; done
 check "docs/reference" reference
 check "krew.yaml" go run ./hack/dist -check krew.yaml

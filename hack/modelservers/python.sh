@@ -1,18 +1,25 @@
 #!/usr/bin/env bash
-# python.sh CACHE mlserver|clients prints a Python with MLServer, or with real clients of the Open Inference Protocol, for the tests
-# of the model servers; it is in a folder of CACHE, where uv makes it if it is not there.
+# python.sh CACHE mlserver|clients|oidc prints a Python with MLServer, with real clients of the Open Inference Protocol, or with an MLflow
+# that asks an OpenID provider who may read it, for the tests of these; it is in a folder of CACHE, where uv makes it if it is not there.
 set -euo pipefail
 
+version=3.11
 case $2 in
 mlserver) packages=(mlflow==3.17.2 scikit-learn==1.7.2 mlserver==1.7.1 mlserver-mlflow==1.7.1) ;;
 clients) packages=(kserve==0.21.0 'tritonclient[http]==2.73.0') ;;
+oidc)
+  packages=(mlflow==3.17.2 mlflow-oidc-auth==11.0.2)
+  version=3.12 # in 3.11 a class of its own has a default that is not allowed there
+  # uv sees the one version of pyenv that is active, and would download another.
+  if pyenv=$(pyenv latest "$version" 2>/dev/null); then version=$(PYENV_VERSION=$pyenv pyenv which python); fi
+  ;;
 *) exit 2 ;;
 esac
 venv=$1/modelservers/$(printf '%s\n' "${packages[@]}" | sha256sum | cut -c 1-12)
 [ -x "$venv/bin/python" ] || {
   # What an interrupted run left would be in the way.
   rm -rf "$venv.new"
-  uv venv --quiet --python 3.11 "$venv.new"
+  uv venv --quiet --python "$version" "$venv.new"
   VIRTUAL_ENV=$venv.new uv pip install --quiet "${packages[@]}"
   # A venv's console scripts name its folder; only the interpreter is used here, which may be moved.
   rm -rf "$venv" && mv "$venv.new" "$venv"

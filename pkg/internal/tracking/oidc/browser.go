@@ -38,15 +38,19 @@ func (p *provider) askUser(ctx context.Context) (t *tokens, err error) {
 		answers.path = "/"
 	}
 	server := &http.Server{Handler: answers, ReadHeaderTimeout: 10 * time.Second}
-	served := make(chan error, 1)
-	go func() { served <- server.Serve(listener) }()
+	served := make(chan struct{})
+	var broke error // why it ended
+	go func() {
+		broke = server.Serve(listener)
+		close(served)
+	}()
 	defer func() {
 		bye, cancel := context.WithTimeout(context.WithoutCancel(ctx), farewell)
 		defer cancel()
 		if server.Shutdown(bye) != nil {
 			_ = server.Close() // whoever is left has had the time
 		}
-		_ = <-served // it ends because we closed it
+		<-served
 	}()
 	options := []oauth2.AuthCodeOption{oauth2.S256ChallengeOption(verifier), oidc.Nonce(nonce)}
 	where := p.config().AuthCodeURL(state, options...)
@@ -69,9 +73,8 @@ func (p *provider) askUser(ctx context.Context) (t *tokens, err error) {
 			}
 			t, err = p.redeem(ctx, code, verifier, nonce)
 			return err
-		case err := <-served:
-			served <- err
-			return p.broken("the login cannot be waited for", err)
+		case <-served:
+			return p.broken("the login cannot be waited for", broke)
 		case <-waiting.Done():
 			if ctx.Err() != nil && !errors.Is(ctx.Err(), context.DeadlineExceeded) {
 				return fmt.Errorf("log in at %s: %w", p.Issuer, context.Cause(ctx))
