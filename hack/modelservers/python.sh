@@ -8,7 +8,7 @@ case $2 in
 mlserver) packages=(mlflow==3.17.2 scikit-learn==1.7.2 mlserver==1.7.1 mlserver-mlflow==1.7.1) ;;
 clients) packages=(kserve==0.21.0 'tritonclient[http]==2.73.0') ;;
 oidc)
-  packages=(mlflow==3.17.2 mlflow-oidc-auth==11.0.2)
+  packages=(mlflow==3.17.2 mlflow-oidc-auth==11.0.2 mlflow-oidc-client==0.2.4)
   version=3.12 # in 3.11 a class of its own has a default that is not allowed there
   # uv sees the one version of pyenv that is active, and would download another.
   if pyenv=$(pyenv latest "$version" 2>/dev/null); then version=$(PYENV_VERSION=$pyenv pyenv which python); fi

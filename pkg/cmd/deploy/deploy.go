@@ -41,6 +41,9 @@ The tracking server is read with the credentials and certificates of MLflow's ow
   MLFLOW_TRACKING_USERNAME, MLFLOW_TRACKING_PASSWORD  for what is not set: ~/.mlflow/credentials,
                                                       where the tracking server is named by its URL
   MLFLOW_TRACKING_TOKEN                               where there is no username with a password
+  MLFLOW_TRACKING_OIDC_ISSUER, MLFLOW_TRACKING_OIDC_CLIENT_ID, MLFLOW_TRACKING_OIDC_CLIENT_SECRET
+                                                      where there is none of these, a login at an
+                                                      OpenID provider, by secret or by browser
   MLFLOW_TRACKING_SERVER_CERT_PATH                    authorities to trust: a PEM file, or a directory
   MLFLOW_TRACKING_CLIENT_CERT_PATH                    a certificate and its key, in one PEM file
   MLFLOW_TRACKING_INSECURE_TLS                        true trusts whatever answers

@@ -72,6 +72,9 @@ func (c *Client) refusal(resp *http.Response, body []byte) error {
 		e.Message = fmt.Sprintf("the tracking server does not let us (%s)", resp.Status)
 		e.Hint = "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN; behind an OpenID provider, " +
 			"MLFLOW_TRACKING_OIDC_ISSUER and MLFLOW_TRACKING_OIDC_CLIENT_ID"
+		if resp.StatusCode == http.StatusForbidden && resp.Request.Header.Get("Authorization") != "" {
+			e.Hint = "it knows who asks: ask those who run it for the right to read the model, or use other credentials"
+		}
 		if !isJSON {
 			e.Err = nil
 		}
@@ -83,7 +86,7 @@ func (c *Client) refusal(resp *http.Response, body []byte) error {
 	case resp.StatusCode >= 300 && resp.StatusCode < 400:
 		e.Class, e.Reason = failure.Invalid, "TrackingServerElsewhere"
 		e.Message = fmt.Sprintf("it redirects to %s", redacted(resp.Header.Get("Location")))
-		e.Hint = "set MLFLOW_TRACKING_URI to where the server is"
+		e.Hint = "set MLFLOW_TRACKING_URI to where the server is; if it is the page of a login, see MLFLOW_TRACKING_OIDC_ISSUER"
 		e.Err = nil
 	case !isJSON && resp.StatusCode < 500:
 		return c.notMLflow(resp.Request.URL, errors.New(resp.Status))

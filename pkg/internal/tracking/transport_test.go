@@ -517,6 +517,26 @@ func TestALoginIsRenewedOnceWhereTheServerRefusesIt(t *testing.T) {
 	}
 }
 
+// Who is known and may not read is not told to say who they are.
+func TestWhoIsKnownAndMayNotIsToldToAskForTheRight(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		http.Error(w, `{"error_code": "PERMISSION_DENIED", "message": "Permission denied"}`, http.StatusForbidden)
+	}))
+	t.Cleanup(server.Close)
+	u, err := url.Parse(server.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for hint, cred := range map[string]Credentials{"ask those who run it": {Token: "t"}, "MLFLOW_TRACKING_OIDC_ISSUER": {}} {
+		way := Authenticate(&http.Transport{}, u, cred)
+		err := New(u, way).Probe(t.Context())
+		if e, ok := errors.AsType[*failure.Error](err); !ok || e.Reason != "TrackingServerDenied" || !strings.Contains(e.Hint, hint) {
+			t.Errorf("%#v; want %s", err, hint)
+		}
+		way.CloseIdleConnections()
+	}
+}
+
 func TestALoginIsForItsServerAloneAndComesLast(t *testing.T) {
 	seen := ""
 	handler := http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { seen = r.Header.Get("Authorization") })

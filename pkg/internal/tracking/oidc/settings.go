@@ -80,9 +80,9 @@ func SettingsFrom(getenv func(string) string, dir, uri string) (*Settings, error
 	if s.Issuer == "" && s.ClientID == "" && s.ClientSecret == "" && block == nil {
 		return nil, nil
 	}
-	for variable, set := range map[string]string{issuerVariable: s.Issuer, clientVariable: s.ClientID} {
-		if set == "" {
-			return nil, bad(variable, "it is not set, and the login that other variables or "+projectFile+" ask for needs it",
+	for _, needed := range []string{issuerVariable, clientVariable} {
+		if text(needed, "") == "" {
+			return nil, bad(needed, "it is not set, and the login that other variables or "+projectFile+" ask for needs it",
 				fmt.Sprintf("set %s and %s, or issuer and client-id in a block [[tool.%s.tracking-servers]] of %s whose uri is %s",
 					issuerVariable, clientVariable, table, projectFile, redacted(uri)))
 		}
