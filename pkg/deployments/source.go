@@ -87,7 +87,7 @@ func (c *Client) logIn(ctx context.Context, r Request, server *url.URL, settings
 	}
 	s.Note(fmt.Sprintf("logging in at %s, which %s names", how.Issuer, how.From))
 	session := oidc.Open(ctx, oidc.Config{Settings: *how, Server: tracking.Origin(server), Browse: c.browse, Progress: c.progress})
-	if _, err := session.Authorization(ctx); err != nil {
+	if err := session.LogIn(ctx); err != nil {
 		session.Close()
 		return nil, err
 	}

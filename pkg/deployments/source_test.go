@@ -170,7 +170,7 @@ func TestWhoNamesAServerBehindAProviderLogsIn(t *testing.T) {
 					http.Error(w, `{"error": "invalid_client"}`, http.StatusUnauthorized)
 				default:
 					logins++
-					_, _ = io.WriteString(w, `{"access_token": "t0ken", "token_type": "bearer", "expires_in": 3600}`)
+					_, _ = io.WriteString(w, `{"access_token": "t0ken", "token_type": "bearer", "expires_in": 20}`) // soon to be renewed
 				}
 			}))
 			t.Cleanup(provider.Close)
@@ -189,7 +189,9 @@ func TestWhoNamesAServerBehindAProviderLogsIn(t *testing.T) {
 			if c.inURL {
 				r.TrackingURI = strings.Replace(server.URL, "://", "://u:p@", 1)
 			}
-			_, closer, err := client.connect(t.Context(), r, step{s})
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			_, closer, err := client.connect(ctx, r, step{s})
 			if (err != nil) != c.fails || logins != c.logins {
 				t.Fatalf("%d logins, %v", logins, err)
 			}
@@ -201,6 +203,7 @@ func TestWhoNamesAServerBehindAProviderLogsIn(t *testing.T) {
 				return
 			}
 			defer closer()
+			cancel() // the checks before the work are over, and the model is yet to be read
 			request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.at.url.Scheme+"://"+s.at.url.Host, nil)
 			if err != nil {
 				t.Fatal(err)
@@ -209,8 +212,8 @@ func TestWhoNamesAServerBehindAProviderLogsIn(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if err := response.Body.Close(); err != nil || got != c.want {
-				t.Errorf("it sees %q, %v", got, err)
+			if err := response.Body.Close(); err != nil || got != c.want || logins != 2*c.logins {
+				t.Errorf("it sees %q after %d logins, %v", got, logins, err)
 			}
 		})
 	}

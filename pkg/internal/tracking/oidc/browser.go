@@ -3,7 +3,6 @@ package oidc
 import (
 	"context"
 	"crypto/subtle"
-	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -76,7 +75,7 @@ func (p *provider) askUser(ctx context.Context) (t *tokens, err error) {
 		case <-served:
 			return p.broken("the login cannot be waited for", broke)
 		case <-waiting.Done():
-			if ctx.Err() != nil && !errors.Is(ctx.Err(), context.DeadlineExceeded) {
+			if ctx.Err() != nil {
 				return fmt.Errorf("log in at %s: %w", p.Issuer, context.Cause(ctx))
 			}
 			return p.nobodyCame()

@@ -24,7 +24,7 @@ const (
 // failed is the failure of a request to the provider that err is about. Nothing of what was sent or answered is in it, but the words
 // that a provider has for its refusals.
 func (s *Session) failed(ctx context.Context, message string, err error) error {
-	if ctx.Err() != nil && !errors.Is(ctx.Err(), context.DeadlineExceeded) {
+	if ctx.Err() != nil {
 		return fmt.Errorf("log in at %s: %w", s.Issuer, context.Cause(ctx))
 	}
 	if e, ok := errors.AsType[*oidc.IssuerMismatchError](err); ok {

@@ -2,6 +2,7 @@ package oidc
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"sync"
 	"time"
@@ -38,8 +39,10 @@ type Session struct {
 	patience time.Duration
 	now      func() time.Time
 
-	// renew runs on the command's context: a login outlives the request that has asked for it, which may give up and come again.
+	// renew ends with the Session alone: a login outlives the request that has asked for it, which may give up and come again.
 	renew   func(refused string) (*tokens, error)
+	end     context.CancelFunc
+	ended   sync.Once
 	flights singleflight.Group
 	turn    chan struct{} // of who renews
 
@@ -47,10 +50,11 @@ type Session struct {
 	current *tokens
 }
 
-// Open makes a Session that lasts as long as ctx. It dials nobody.
+// Open makes a Session. It lasts until Close, whatever becomes of ctx, and dials nobody.
 func Open(ctx context.Context, c Config) *Session {
 	s := &Session{Config: c, patience: patience, now: time.Now, turn: make(chan struct{}, 1)}
 	s.client = newClient()
+	ctx, s.end = context.WithCancel(context.WithoutCancel(ctx))
 	s.renew = func(refused string) (*tokens, error) { return s.obtain(ctx, refused) }
 	var err error
 	if s.cache, err = cacheFor(c.Cache, c.Server, c.Settings); err != nil {
@@ -59,8 +63,21 @@ func Open(ctx context.Context, c Config) *Session {
 	return s
 }
 
-// Close closes connections to the provider that are idle.
-func (s *Session) Close() { s.client.CloseIdleConnections() }
+// Close ends a login under way, and connections to the provider.
+func (s *Session) Close() {
+	s.end()
+	s.ended.Do(func() { s.turn <- struct{}{} }) // nobody has it from now on
+	s.client.CloseIdleConnections()
+}
+
+// LogIn makes sure that there is a token to show.
+func (s *Session) LogIn(ctx context.Context) error {
+	_, err := s.Authorization(ctx)
+	if s.Interactive && errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		return s.nobodyCame()
+	}
+	return err
+}
 
 // Authorization is the value of the header of this name, after a login where one is needed.
 func (s *Session) Authorization(ctx context.Context) (string, error) {

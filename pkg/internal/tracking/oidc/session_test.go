@@ -238,7 +238,7 @@ func TestARefusedRefreshLeadsToALogin(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := newFake(t)
-			f.claims = func(claims map[string]any) { claims["exp"] = time.Now().Add(time.Second).Unix() }
+			f.claims = func(claims map[string]any) { claims["exp"] = time.Now().Add(time.Minute).Unix() }
 			config, _ := user(t, f)
 			s := open(t, config)
 			authorization(t, s)
@@ -522,20 +522,30 @@ func TestAStrangersAnswerIsNoLogin(t *testing.T) {
 func TestALoginIsNotWaitedForForever(t *testing.T) {
 	f := newFake(t)
 	for name, end := range map[string]func(s *Session, cancel context.CancelFunc){
-		"time is over": func(s *Session, _ context.CancelFunc) { s.patience = time.Millisecond },
-		"interrupted":  func(_ *Session, cancel context.CancelFunc) { cancel() },
+		"time is over":         func(s *Session, _ context.CancelFunc) { s.patience = time.Millisecond },
+		"command's time, even": func(*Session, context.CancelFunc) {},
+		"interrupted":          func(_ *Session, cancel context.CancelFunc) { cancel() },
 	} {
 		t.Run(name, func(t *testing.T) {
 			c, said := user(t, f)
 			ctx, cancel := context.WithCancel(t.Context())
 			defer cancel()
+			if strings.HasPrefix(name, "command") {
+				ctx, cancel = context.WithTimeout(ctx, 100*time.Millisecond)
+				defer cancel()
+			}
 			s := Open(ctx, c)
-			defer s.Close()
 			s.Browse = func(context.Context, string) error {
 				end(s, cancel)
 				return errors.New("no program")
 			}
-			_, err := s.Authorization(t.Context())
+			err := s.LogIn(ctx)
+			s.Close()
+			if l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", strings.TrimSuffix(strings.TrimPrefix(c.RedirectURI, "http://"), "/oauth2/callback")); err != nil {
+				t.Errorf("the port is still taken: %v", err)
+			} else {
+				_ = l.Close()
+			}
 			if name == "interrupted" {
 				if !errors.Is(err, context.Canceled) {
 					t.Errorf("%v", err)
@@ -562,8 +572,9 @@ func TestALoginOutlivesTheRequestThatAskedForIt(t *testing.T) {
 		opened <- where
 		return nil
 	}
-	s := open(t, c)
 	ctx, cancel := context.WithCancel(t.Context())
+	s := Open(ctx, c) // what it was made in may end, too
+	defer s.Close()
 	gaveUp := make(chan error, 1)
 	go func() {
 		_, err := s.Authorization(ctx)
