@@ -19,7 +19,8 @@ const (
 // compressor gzips what is written to it, or passes it on as it is where a probe of its beginning says that gzip does not pay.
 // The decision depends on the content alone, so it is the same wherever the content is packed.
 type compressor struct {
-	to      io.Writer
+	plain   io.Writer // gets it as it is
+	zipped  io.Writer // gets it compressed
 	begin   bytes.Buffer
 	decided bool
 	gzip    *gzip.Writer // nil where the content is passed on
@@ -43,7 +44,7 @@ func (c *compressor) write(p []byte) (int, error) {
 	if c.gzip != nil {
 		return c.gzip.Write(p)
 	}
-	return c.to.Write(p)
+	return c.plain.Write(p)
 }
 
 func (c *compressor) decide() error {
@@ -54,7 +55,7 @@ func (c *compressor) decide() error {
 		return err
 	}
 	if float64(size) < pays*float64(len(sample)) {
-		w, err := gzip.NewWriterLevel(c.to, gzip.BestSpeed)
+		w, err := gzip.NewWriterLevel(c.zipped, gzip.BestSpeed)
 		if err != nil {
 			return fmt.Errorf("compress a layer: %w", err)
 		}

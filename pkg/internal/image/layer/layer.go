@@ -28,6 +28,7 @@ type File struct {
 	SHA256     string // lower-case hex, or "" where it is not known before reading
 	Executable bool
 	Open       func(context.Context) (io.ReadCloser, error)
+	Again      bool // Open may be called again, and costs no more than to read what was kept of it
 }
 
 // Layer packs files under root ("/opt/ml/model") as one layer. It reads each file once.
@@ -43,29 +44,80 @@ func (s *Scratch) Layer(ctx context.Context, root string, files []File) (v1.Laye
 func (s *Scratch) pack(ctx context.Context, root string, files []File, blob *spool) (v1.Layer, error) {
 	files = slices.SortedFunc(slices.Values(files), func(a, b File) int { return cmp.Compare(a.Path, b.Path) })
 	digest, diffID := sha256.New(), sha256.New()
-	body := &compressor{to: io.MultiWriter(blob, digest)}
-	archive := &archive{tar: tar.NewWriter(io.MultiWriter(diffID, body)), seen: map[string]bool{}}
-
-	root = strings.Trim(root, "/")
-	if err := archive.directories(path.Join(root, "x")); err != nil {
+	var plain io.Writer = blob
+	// What can be read again, and is not compressed, need not be kept.
+	again := !slices.ContainsFunc(files, func(f File) bool { return !f.Again })
+	var unkept counter
+	if again {
+		plain = &unkept
+	}
+	body := &compressor{plain: plain, zipped: io.MultiWriter(blob, digest)}
+	if err := s.write(ctx, root, files, beside{diffID, body}); err != nil {
 		return nil, err
-	}
-	for _, f := range files {
-		if err := s.add(ctx, archive, root, f); err != nil {
-			return nil, fmt.Errorf("pack %s: %w", f.Path, err)
-		}
-	}
-	if err := archive.tar.Close(); err != nil {
-		return nil, fmt.Errorf("pack layer: %w", err)
 	}
 	if err := body.Close(); err != nil {
 		return nil, fmt.Errorf("pack layer: %w", err)
+	}
+	if body.gzip == nil {
+		digest = diffID
+		if again {
+			// It is opened when ctx may have ended, and ends with its reader.
+			ctx := context.WithoutCancel(ctx)
+			open := func() (io.ReadCloser, error) {
+				out, in := io.Pipe()
+				go func() { in.CloseWithError(s.write(ctx, root, files, in)) }()
+				return out, nil
+			}
+			return &packed{diffID: sum(diffID), digest: sum(digest), size: int64(unkept), open: open}, nil
+		}
 	}
 	open, err := blob.done()
 	if err != nil {
 		return nil, err
 	}
 	return &packed{diffID: sum(diffID), digest: sum(digest), size: blob.size, gzipped: body.gzip != nil, open: open}, nil
+}
+
+// write writes the archive of files, which are sorted, below root.
+func (s *Scratch) write(ctx context.Context, root string, files []File, to io.Writer) error {
+	archive := &archive{tar: tar.NewWriter(to), seen: map[string]bool{}}
+	root = strings.Trim(root, "/")
+	if err := archive.directories(path.Join(root, "x")); err != nil {
+		return err
+	}
+	for _, f := range files {
+		if err := s.add(ctx, archive, root, f); err != nil {
+			return fmt.Errorf("pack %s: %w", f.Path, err)
+		}
+	}
+	if err := archive.tar.Close(); err != nil {
+		return fmt.Errorf("pack layer: %w", err)
+	}
+	return nil
+}
+
+// atOnce is how much is copied at a time: enough for two writers of it to be worth two processors.
+const atOnce = 1 << 20
+
+// beside writes to two writers at the same time, a hash and what is slower than it.
+type beside struct {
+	one hash.Hash
+	two io.Writer
+}
+
+func (b beside) Write(p []byte) (int, error) {
+	if len(p) < atOnce/4 {
+		_, _ = b.one.Write(p) // a hash takes everything
+		return b.two.Write(p)
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_, _ = b.one.Write(p)
+	}()
+	n, err := b.two.Write(p)
+	<-done
+	return n, err
 }
 
 // add writes one file. A file of unknown size is read into a spool first: a tar header comes before the content.
@@ -133,7 +185,8 @@ func (a *archive) file(name string, f File, in io.Reader) error {
 	if f.SHA256 != "" {
 		out = io.MultiWriter(a.tar, content)
 	}
-	n, err := io.Copy(out, io.LimitReader(in, f.Size))
+	// The structs hide ways of copying that take less at a time.
+	n, err := io.CopyBuffer(struct{ io.Writer }{out}, struct{ io.Reader }{io.LimitReader(in, f.Size)}, make([]byte, min(atOnce, f.Size+1)))
 	if err != nil {
 		return err
 	}
@@ -206,7 +259,7 @@ func (s *Scratch) Tar(in io.Reader) (v1.Layer, error) {
 
 func (s *Scratch) repack(in io.Reader, blob *spool) (v1.Layer, error) {
 	digest, diffID := sha256.New(), sha256.New()
-	body := &compressor{to: io.MultiWriter(blob, digest)}
+	body := &compressor{plain: blob, zipped: io.MultiWriter(blob, digest)}
 	if _, err := io.Copy(io.MultiWriter(diffID, body), in); err != nil {
 		return nil, err
 	}
@@ -216,6 +269,9 @@ func (s *Scratch) repack(in io.Reader, blob *spool) (v1.Layer, error) {
 	open, err := blob.done()
 	if err != nil {
 		return nil, err
+	}
+	if body.gzip == nil {
+		digest = diffID
 	}
 	return &packed{diffID: sum(diffID), digest: sum(digest), size: blob.size, gzipped: body.gzip != nil, open: open}, nil
 }

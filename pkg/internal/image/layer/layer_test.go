@@ -12,6 +12,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -383,5 +384,52 @@ func TestAFullDiskIsTold(t *testing.T) {
 	}
 	if err := unwritten(os.ErrClosed); failure.ClassOf(err) != "" || !errors.Is(err, os.ErrClosed) {
 		t.Errorf("%v", err)
+	}
+}
+
+// A large file of this machine, which does not compress, is read once more when it is sent, and not kept in between.
+func TestLargeFilesOfThisMachineAreNotKept(t *testing.T) {
+	name := t.TempDir()
+	weights := make([]byte, large+1)
+	random := rand.NewChaCha8([32]byte{1})
+	_, _ = random.Read(weights)
+	for path, content := range map[string][]byte{"weights.bin": weights, "MLmodel": []byte("flavors: {}")} {
+		if err := os.WriteFile(filepath.Join(name, path), content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	directory, err := model.OpenDirectory(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer closing(t, directory)
+	scratch := NewScratch(t.TempDir())
+	defer closing(t, scratch)
+	ctx, cancel := context.WithCancel(t.Context())
+	layers, err := scratch.Pack(ctx, directory, "/opt/ml/model", progress.Discard{}.Start(""))
+	cancel() // what was packed outlives it
+	if err != nil || len(layers) != 2 {
+		t.Fatalf("%v, %d layers", err, len(layers))
+	}
+	if scratch.dir != "" {
+		t.Error("the file was kept")
+	}
+	for _, l := range layers {
+		for range 2 {
+			check(t, l.Compressed, l.Digest)
+			check(t, l.Uncompressed, l.DiffID)
+		}
+	}
+	kept, err := pack(t, of(map[string]string{"weights.bin": string(weights), "MLmodel": "flavors: {}"}))
+	if err != nil || digests(t, kept) != digests(t, layers) {
+		t.Errorf("%v: it has another digest than what was kept", err)
+	}
+	// One that is not read to its end leaves nobody behind who writes to it.
+	in, err := layers[0].Compressed()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := in.Close(); err != nil {
+		t.Error(err)
 	}
 }

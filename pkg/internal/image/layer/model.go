@@ -149,9 +149,10 @@ func readAhead(ctx context.Context, from model.Files, group []model.File, read *
 	}
 	tokens := make(chan struct{}, ahead)
 	results := make(map[string]chan result)
+	_, near := from.(interface{ Near() })
 	files := make([]File, 0, len(group))
 	for _, f := range group {
-		file := File{Path: f.Path, Size: f.Size, SHA256: f.SHA256}
+		file := File{Path: f.Path, Size: f.Size, SHA256: f.SHA256, Again: near && f.Size > small}
 		if f.Size < 0 || f.Size > small {
 			file.Open = func(ctx context.Context) (io.ReadCloser, error) { return open(ctx, from, f.Path, read) }
 		} else {
@@ -224,6 +225,9 @@ type meter struct {
 }
 
 func (m *meter) Write(p []byte) (int, error) {
-	m.step.Bytes(m.n.Add(int64(len(p))), m.total)
+	// What is read once more when it is sent was told already.
+	if n := m.n.Add(int64(len(p))); n <= m.total || m.total < 0 {
+		m.step.Bytes(n, m.total)
+	}
 	return len(p), nil
 }
