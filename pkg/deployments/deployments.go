@@ -37,6 +37,7 @@ type Getter interface {
 type Client struct {
 	progress progress.Reporter
 	getenv   func(string) string
+	project  string                                      // directory of the user's pyproject.toml, or ""
 	browse   func(ctx context.Context, url string) error // or nil
 	rooms
 }
@@ -94,7 +95,7 @@ type Option func(*Client)
 // keeps the tokens below os.UserCacheDir. Where it finds nothing, an MLflow on the cluster that has basic-auth is read as its admin, by those who
 // may read its Secret, and other servers without credentials.
 func WithEnvironment(getenv func(string) string) Option {
-	return func(c *Client) { c.getenv = getenv }
+	return func(c *Client) { c.getenv, c.project = getenv, "." }
 }
 
 // WithBrowser lets browse open the page of a login in the user's browser. Without it the page's address is told, and the login waited for.

@@ -140,7 +140,7 @@ func startBehind(t *testing.T, issuer string) string {
 	work := t.TempDir()
 	cmd := exec.Command(python, "-m", "mlflow", "server", "--app-name", "oidc-auth", "--host", "127.0.0.1", "--port", fmt.Sprint(port), "--workers", "1", //nolint:noctx // it is stopped below
 		"--backend-store-uri", "sqlite:///"+work+"/mlflow.db", "--artifacts-destination", work+"/artifacts")
-	cmd.Env = append(os.Environ(), "MLFLOW_DISABLE_TELEMETRY=true", "SECRET_KEY=of-a-test", "OIDC_USERS_DB_URI=sqlite:///"+work+"/users.db",
+	cmd.Env = append(os.Environ(), "MLFLOW_DISABLE_TELEMETRY=true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false", "SECRET_KEY=of-a-test", "OIDC_USERS_DB_URI=sqlite:///"+work+"/users.db",
 		"OIDC_DISCOVERY_URL="+issuer+"/.well-known/openid-configuration", "OIDC_ISSUER="+issuer, "OIDC_AUDIENCE="+kit.MachineClient,
 		"OIDC_CLIENT_ID="+kit.NativeClient, "OIDC_CLIENT_SECRET=unused", "OIDC_USERNAME_FIELD=sub", "OIDC_DISPLAY_NAME_FIELD=sub",
 		"OIDC_PROVISION_ON_BEARER_AUTH=true", "OIDC_TRUST_BEARER_GROUP_CLAIMS=true")

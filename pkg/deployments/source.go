@@ -81,7 +81,7 @@ func (c *Client) connect(ctx context.Context, r Request, s progress.Step) (src s
 
 // logIn lets settings log in at the OpenID provider of server, where there is one, and does so. end closes the way to the provider.
 func (c *Client) logIn(ctx context.Context, r Request, server *url.URL, settings *tracking.Settings, s progress.Step) (end func(), err error) {
-	how, err := oidc.SettingsFrom(c.getenv, ".", r.TrackingURI)
+	how, err := oidc.SettingsFrom(c.getenv, c.project, r.TrackingURI)
 	if err != nil || how == nil {
 		return func() {}, err
 	}

@@ -51,8 +51,8 @@ type Settings struct {
 	From string
 }
 
-// SettingsFrom reads the variables, and for what they leave open the block of the project's file in dir that is for the tracking server
-// uri. An empty variable counts as none. It returns nil where neither speaks of a login.
+// SettingsFrom reads the variables, and for what they leave open the block of the project's file in dir, if not "", that is for the
+// tracking server uri. An empty variable counts as none. It returns nil where neither speaks of a login.
 func SettingsFrom(getenv func(string) string, dir, uri string) (*Settings, error) {
 	block, err := blockFor(dir, uri)
 	if err != nil {
@@ -133,8 +133,10 @@ func (s *Settings) validate(value func(variable string) (text, from string)) err
 // blockFor is the last block for uri in the project's file, nil where there is none. Of what else a project has in its file nothing is
 // wrong for us.
 func blockFor(dir, uri string) (map[string]any, error) {
-	path := filepath.Join(dir, projectFile)
-	text, err := os.ReadFile(path)
+	if dir == "" {
+		return nil, nil
+	}
+	text, err := os.ReadFile(filepath.Join(dir, projectFile))
 	if errors.Is(err, fs.ErrNotExist) || err == nil && !strings.Contains(string(text), table) {
 		return nil, nil
 	}
