@@ -166,6 +166,7 @@ func TestBenchImages(t *testing.T) {
 	})
 	t.Run("two gigabytes", func(t *testing.T) {
 		crane := filepath.Join(s.Cache, "bench/bin/crane")
+		s.build(t, model) // the environment
 		var ours, put, appended []time.Duration
 		for range 3 {
 			weights := filepath.Join(model, "weights.bin")
