@@ -197,7 +197,7 @@ func TestBenchRedeploy(t *testing.T) {
 		began := time.Now()
 		r := l.mlflow(t, append([]string{"deploy", "iris", uri}, l.deployFlags(l.Registry+"/models/iris")...)...)
 		took = append(took, time.Since(began))
-		if !strings.Contains(r.stderr, "unchanged") {
+		if !strings.Contains(r.stderr, "nothing changed") {
 			t.Errorf("it was not unchanged:\n%s", r.stderr)
 		}
 	}
