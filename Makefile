@@ -14,7 +14,7 @@ export CGO_ENABLED ?= 0
 TAGS := kustomize_disable_go_plugin_support,grpcnotrace
 BUILD := go build -tags $(TAGS) -trimpath -ldflags "-s -w -X main.version=$(VERSION)"
 
-.PHONY: build install test test-unit test-api test-e2e test-long demo demo-down lab-up lab-down bench verify lint generate dist clean help
+.PHONY: build install test test-unit test-api test-e2e test-long demo demo-down lab-up lab-down bench bench-go verify lint generate dist clean help
 .PHONY: bin/kubectl-mlflow bin/lab bin/testsum
 
 build: bin/kubectl-mlflow ## Build the plugin into bin/
@@ -50,7 +50,10 @@ lab-up: bin/lab ## Boot a real Kubernetes with Knative on this machine (Linux, r
 lab-down: bin/lab ## Remove it without a trace
 	bin/lab down
 
-bench: bin/kubectl-mlflow ## Benchmarks of what runs on the user's machine: start, rendering, a further version's layers
+bench: bin/kubectl-mlflow bin/lab ## What users feel beside what they would use instead, on a cluster and a Docker engine (ROW=BenchImages/further)
+	hack/bench.sh $(ROW)
+
+bench-go: ## Go benchmarks of what runs on the user's machine: start, rendering, a further version's layers
 	go test -tags $(TAGS) -run '^$$' -bench . -benchmem ./... | sed '/^ok\|no test files\|^PASS/d'
 
 verify: bin/tools/golangci-lint ## Lint, format, go.mod, generated docs, krew.yaml: everything but tests
