@@ -125,7 +125,9 @@ cluster. deploy makes an image of a model version and a Knative Service of the i
 		deploy.NewCommand(config, streams, talk, os.Getenv),
 		build.NewCommand(config, streams, talk, os.Getenv),
 		predict.NewCommand(config, streams, talk),
-		deployments.NewCommand(config, streams, talk, helpOrUnknown),
+		deployments.NewCommand(deployments.Group{
+			Getter: config, Streams: streams, Talk: talk, Getenv: os.Getenv, Context: func(name string) { *config.Context = name },
+		}, helpOrUnknown),
 		registry.NewCommand(streams, talk, os.Getenv, helpOrUnknown),
 	)
 	add("", version.NewCommand(release, streams))

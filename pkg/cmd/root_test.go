@@ -77,3 +77,30 @@ func TestEveryMisspelledCommandIsAnError(t *testing.T) {
 		}
 	}
 }
+
+// A flag of ours by the name of one of kubectl's would hide that.
+func TestNoCommandRedefinesAKubeconfigFlag(t *testing.T) {
+	root := NewCommand(genericiooptions.NewTestIOStreamsDiscard())
+	taken := map[string]string{}
+	root.PersistentFlags().VisitAll(func(f *pflag.Flag) {
+		taken["--"+f.Name] = f.Name
+		if f.Shorthand != "" {
+			taken["-"+f.Shorthand] = f.Name
+		}
+	})
+	if taken["--context"] == "" || taken["-n"] != "namespace" {
+		t.Fatalf("kubectl's flags are %v", taken)
+	}
+	var walk func(*cobra.Command)
+	walk = func(c *cobra.Command) {
+		for _, child := range c.Commands() {
+			child.LocalNonPersistentFlags().VisitAll(func(f *pflag.Flag) {
+				if taken["--"+f.Name] != "" || f.Shorthand != "" && taken["-"+f.Shorthand] != "" {
+					t.Errorf("%s: --%s -%s is a flag of kubectl's", child.CommandPath(), f.Name, f.Shorthand)
+				}
+			})
+			walk(child)
+		}
+	}
+	walk(root)
+}

@@ -163,7 +163,7 @@ func (c *Client) checkModel(ctx context.Context, r Request, why purpose, d *depl
 	}
 	d.spec = serving.Spec{
 		Namespace: r.Namespace, Name: r.Name, Annotations: annotations,
-		ReadyPath: runtime.ReadyPath, Port: runtime.Port, Env: environmentOf(runtime, d.version), Timeout: r.timeout(),
+		ReadyPath: runtime.ReadyPath, Port: runtime.Port, Env: environmentOf(runtime, d.version), Timeout: r.timeout(), Only: r.Only,
 	}
 	return nil
 }

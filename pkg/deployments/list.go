@@ -39,6 +39,23 @@ func (c *Client) List(ctx context.Context, namespace string) ([]Deployment, erro
 	return all, nil
 }
 
+// Get returns one deployment, whoever has made it; an empty namespace is the kubeconfig context's. failure.Invalid where there is none.
+func (c *Client) Get(ctx context.Context, namespace, name string) (*Deployment, error) {
+	if err := validateName(namespace, name); err != nil {
+		return nil, err
+	}
+	namespace, err := c.in(namespace)
+	if err != nil {
+		return nil, err
+	}
+	found, err := c.knative.Get(ctx, namespace, name)
+	if err != nil {
+		return nil, err
+	}
+	d := Deployment(found)
+	return &d, nil
+}
+
 // Delete removes a deployment; an empty namespace is the kubeconfig context's. failure.Refused where it is not ours,
 // failure.Invalid where there is none.
 func (c *Client) Delete(ctx context.Context, namespace, name string) error {

@@ -13,8 +13,18 @@ import (
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/failure"
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/image"
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/image/registry"
+	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/serving"
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/servingruntime"
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/tracking"
+)
+
+// Only narrows what Deploy does.
+type Only = serving.Only
+
+// What Request.Only may be.
+const (
+	OnlyCreate = serving.OnlyCreate
+	OnlyUpdate = serving.OnlyUpdate
 )
 
 // Request is one deployment of one model.
@@ -56,6 +66,8 @@ type Request struct {
 	Platform string
 	// ModelServer is mlflow, mlserver or auto, which chooses one that fits the model, as empty does.
 	ModelServer string
+	// Only is OnlyCreate, which refuses a deployment that is there, OnlyUpdate, which refuses one that is not, or "" for either.
+	Only Only
 	// Timeout is how long the new revision may take to be ready, in whole seconds; 0 is DefaultTimeout.
 	Timeout time.Duration
 }

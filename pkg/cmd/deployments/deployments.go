@@ -21,21 +21,37 @@ type Client interface {
 	Delete(ctx context.Context, namespace, name string) error
 }
 
-// NewCommand makes the group; group is what it does when no subcommand is named.
-func NewCommand(getter deployments.Getter, streams genericiooptions.IOStreams, talk *ui.Progress, group func(*cobra.Command, []string) error) *cobra.Command {
+// NewCommand makes the group; alone is what it does when no subcommand is named.
+func NewCommand(g Group, alone func(*cobra.Command, []string) error) *cobra.Command {
 	command := &cobra.Command{
 		Use:   "deployments",
-		Short: "List, await and delete deployed models, and read their logs",
+		Short: "Create, update, show, await and delete deployed models, and read their logs",
 		Args:  cobra.ArbitraryArgs,
-		RunE:  group,
+		RunE:  alone,
 	}
-	command.AddCommand(newList(getter, streams, talk), newWait(getter, talk), newLogs(getter, streams, talk), newDelete(getter, streams, talk))
+	command.AddCommand(newCreate(g), newUpdate(g), newPredict(g), newGet(g), newList(g), newWait(g.Getter, g.Talk),
+		newLogs(g.Getter, g.Streams, g.Talk), newDelete(g), newHelp(command))
 	return command
 }
 
-func newList(getter deployments.Getter, streams genericiooptions.IOStreams, talk *ui.Progress) *cobra.Command {
+// newHelp is what MLflow asks a target for.
+func newHelp(group *cobra.Command) *cobra.Command {
+	spelled := mlflowFlags{}
+	command := &cobra.Command{
+		Use:    "help",
+		Short:  "Show what this target does, as mlflow deployments help",
+		Hidden: true,
+		Args:   args.Exactly(),
+		RunE:   func(*cobra.Command, []string) error { return group.Help() },
+	}
+	spelled.target(command)
+	return command
+}
+
+func newList(g Group) *cobra.Command {
 	var output string
 	var all bool
+	spelled := mlflowFlags{}
 	command := &cobra.Command{
 		Use:   "list",
 		Short: "List deployed models",
@@ -46,16 +62,20 @@ func newList(getter deployments.Getter, streams genericiooptions.IOStreams, talk
 			if err := ui.CheckFormat(output); err != nil {
 				return err
 			}
+			if err := g.use(c, spelled); err != nil {
+				return err
+			}
 			namespace := ""
 			if !all {
 				var err error
-				if namespace, _, err = getter.ToRawKubeConfigLoader().Namespace(); err != nil {
+				if namespace, _, err = g.Getter.ToRawKubeConfigLoader().Namespace(); err != nil {
 					return fmt.Errorf("reading the kubeconfig: %w", err)
 				}
 			}
-			return list(c.Context(), deployments.New(getter, talk), namespace, output, streams)
+			return list(c.Context(), deployments.New(g.Getter, g.Talk), namespace, output, g.Streams)
 		},
 	}
+	command.Flags().StringVarP(&spelled.Target, "target", "t", spelled.Target, "As of mlflow deployments: knative:/CONTEXT, which is --context CONTEXT")
 	command.Flags().BoolVarP(&all, "all-namespaces", "A", all, "List those of all namespaces")
 	command.Flags().StringVarP(&output, "output", "o", output, "Output format: "+ui.Formats)
 	return command
@@ -102,20 +122,30 @@ func table(found []deployments.Deployment, namespaces bool) string {
 	return ui.Table(header, rows)
 }
 
-func newDelete(getter deployments.Getter, streams genericiooptions.IOStreams, talk *ui.Progress) *cobra.Command {
-	return &cobra.Command{
+func newDelete(g Group) *cobra.Command {
+	spelled := mlflowFlags{}
+	command := &cobra.Command{
 		Use:   "delete NAME",
 		Short: "Delete a deployed model",
 		Long:  "Delete a deployed model. Its images stay in their repository, and the model stays in MLflow.",
-		Args:  args.Exactly("NAME"),
-		RunE: func(c *cobra.Command, args []string) error {
-			namespace, _, err := getter.ToRawKubeConfigLoader().Namespace()
+		Args:  args.AtMost(1),
+		RunE: func(c *cobra.Command, typed []string) error {
+			typed, err := words(typed, []string{"NAME"}, spelled.Name)
+			if err != nil {
+				return err
+			}
+			if err := g.use(c, spelled); err != nil {
+				return err
+			}
+			namespace, _, err := g.Getter.ToRawKubeConfigLoader().Namespace()
 			if err != nil {
 				return fmt.Errorf("reading the kubeconfig: %w", err)
 			}
-			return remove(c.Context(), deployments.New(getter, talk), namespace, args[0], streams.Out)
+			return remove(c.Context(), deployments.New(g.Getter, g.Talk), namespace, typed[0], g.Streams.Out)
 		},
 	}
+	spelled.target(command)
+	return command
 }
 
 func remove(ctx context.Context, client Client, namespace, name string, out io.Writer) error {

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/cmd/internal/args"
@@ -29,7 +30,7 @@ type Flags struct {
 
 // NewCommand makes the command.
 func NewCommand(getter deployments.Getter, streams genericiooptions.IOStreams, talk *ui.Progress) *cobra.Command {
-	flags := Flags{Via: deployments.ViaGateway, Timeout: 2 * time.Minute}
+	flags := NewFlags()
 	command := &cobra.Command{
 		Use:   "predict NAME (-f FILE | --input JSON)",
 		Short: "Send a request to a deployed model and print the answer",
@@ -51,11 +52,19 @@ A model that is scaled to zero starts first.`,
 			return o.Run(c.Context())
 		},
 	}
-	command.Flags().StringVarP(&flags.File, "filename", "f", flags.File, "File with the request; - is standard input; a name that ends with .csv is sent as text/csv")
-	command.Flags().StringVar(&flags.Input, "input", flags.Input, "The request itself, as JSON")
-	command.Flags().StringVar(&flags.Via, "via", flags.Via, "The way to the model: "+deployments.ViaGateway+" or "+deployments.ViaURL)
-	command.Flags().DurationVar(&flags.Timeout, "timeout", flags.Timeout, "How long the answer may take")
+	flags.Add(command.Flags())
 	return command
+}
+
+// NewFlags is what is taken where nothing is typed.
+func NewFlags() Flags { return Flags{Via: deployments.ViaGateway, Timeout: 2 * time.Minute} }
+
+// Add defines the flags.
+func (f *Flags) Add(flags *pflag.FlagSet) {
+	flags.StringVarP(&f.File, "filename", "f", f.File, "File with the request; - is standard input; a name that ends with .csv is sent as text/csv")
+	flags.StringVar(&f.Input, "input", f.Input, "The request itself, as JSON")
+	flags.StringVar(&f.Via, "via", f.Via, "The way to the model: "+deployments.ViaGateway+" or "+deployments.ViaURL)
+	flags.DurationVar(&f.Timeout, "timeout", f.Timeout, "How long the answer may take")
 }
 
 // ToOptions reads the request.

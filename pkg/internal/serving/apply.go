@@ -104,6 +104,9 @@ func (c *Client) writeOnce(ctx context.Context, s Spec, dryRun bool) (written *u
 	}
 	live, err := c.cluster.Get(ctx, ServiceRef(s.Namespace, s.Name))
 	if apierrors.IsNotFound(err) {
+		if s.Only == OnlyUpdate {
+			return nil, "", notThere(s.Namespace, s.Name)
+		}
 		if err := unstructured.SetNestedField(want.Object, "1", "spec", "template", "metadata", "annotations", generationKey); err != nil {
 			return nil, "", err
 		}
@@ -115,6 +118,9 @@ func (c *Client) writeOnce(ctx context.Context, s Spec, dryRun bool) (written *u
 	}
 	if err := Owned(live); err != nil {
 		return nil, "", err
+	}
+	if s.Only == OnlyCreate {
+		return nil, "", there(row(live))
 	}
 	merged, changed, err := merge(live, want)
 	if err != nil {
@@ -137,6 +143,19 @@ func (c *Client) writeOnce(ctx context.Context, s Spec, dryRun bool) (written *u
 	}
 	written, err = c.cluster.Update(ctx, merged, dryRun)
 	return written, Configured, err
+}
+
+// there is the failure of making a Service that is there already.
+func there(d Deployment) error {
+	serves := "it serves " + d.ModelURI
+	if d.ModelURI == "" {
+		serves = "it was not made by this plugin"
+	}
+	return &failure.Error{
+		Class: failure.Refused, Reason: "DeploymentExists", Object: ServiceRef(d.Namespace, d.Name).String(),
+		Message: fmt.Sprintf("there is a deployment %q in namespace %s already: %s", d.Name, d.Namespace, serves),
+		Hint:    fmt.Sprintf("choose another name, or give it a new version: kubectl mlflow deployments update %s MODEL_URI", d.Name),
+	}
 }
 
 // failed tells whether the revision of service's present template has failed: it does not heal, so the same content needs a new one.

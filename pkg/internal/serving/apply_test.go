@@ -330,3 +330,41 @@ func TestDeleteNeedsOne(t *testing.T) {
 		t.Error("it is still there")
 	}
 }
+
+// Who only creates does not change what is there, and who only updates makes nothing.
+func TestOnlyOneOfTheTwo(t *testing.T) {
+	for name, c := range map[string]struct {
+		there  bool
+		only   Only
+		reason string
+	}{
+		"create":                       {false, OnlyCreate, ""},
+		"create what is there":         {true, OnlyCreate, "DeploymentExists"},
+		"update":                       {true, OnlyUpdate, ""},
+		"update what is not there":     {false, OnlyUpdate, "DeploymentNotFound"},
+		"either, where it is there":    {true, "", ""},
+		"either, where there is none ": {false, "", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			client := New(w)
+			if c.there {
+				if _, err := client.Apply(t.Context(), iris("3")); err != nil {
+					t.Fatal(err)
+				}
+			}
+			next := iris("4")
+			next.Only = c.only
+			writes := w.writes
+			for _, err := range []error{client.Check(t.Context(), next), func() error { _, err := client.Apply(t.Context(), next); return err }()} {
+				f, _ := errors.AsType[*failure.Error](err)
+				if c.reason == "" && err != nil || c.reason != "" && (f == nil || f.Reason != c.reason) {
+					t.Errorf("%v, want %q", err, c.reason)
+				}
+			}
+			if c.reason != "" && w.writes != writes {
+				t.Error("it was written all the same")
+			}
+		})
+	}
+}

@@ -95,12 +95,16 @@ func (c *Client) get(ctx context.Context, namespace, name string) (*unstructured
 	ref := ServiceRef(namespace, name)
 	live, err := c.cluster.Get(ctx, ref)
 	if apierrors.IsNotFound(err) {
-		return nil, &failure.Error{
-			Class: failure.Invalid, Reason: "DeploymentNotFound", Object: ref.String(), Message: fmt.Sprintf("there is no deployment %q in namespace %s", name, namespace),
-			Hint: "see which there are: kubectl mlflow deployments list --all-namespaces",
-		}
+		return nil, notThere(namespace, name)
 	}
 	return live, err
+}
+
+func notThere(namespace, name string) error {
+	return &failure.Error{
+		Class: failure.Invalid, Reason: "DeploymentNotFound", Object: ServiceRef(namespace, name).String(),
+		Message: fmt.Sprintf("there is no deployment %q in namespace %s", name, namespace), Hint: "see which there are: kubectl mlflow deployments list --all-namespaces",
+	}
 }
 
 func row(live *unstructured.Unstructured) Deployment {

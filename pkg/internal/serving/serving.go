@@ -41,7 +41,18 @@ type Spec struct {
 	Env             map[string]string
 	// Timeout is Knative's progress deadline, in whole seconds. Another one alone makes no new revision.
 	Timeout time.Duration
+	// Only narrows what may be done: Create refuses a Service that is there, Update one that is not. "" does either.
+	Only Only
 }
+
+// Only is one of two things to do to a Service.
+type Only string
+
+// What Spec.Only may be.
+const (
+	OnlyCreate Only = "create"
+	OnlyUpdate Only = "update"
+)
 
 // Cluster is the part of cluster.Client that is needed here.
 type Cluster interface {
