@@ -124,7 +124,7 @@ cluster. deploy makes an image of a model version and a Knative Service of the i
 	add("models",
 		deploy.NewCommand(config, streams, talk, os.Getenv),
 		build.NewCommand(config, streams, talk, os.Getenv),
-		predict.NewCommand(config, streams, talk),
+		predict.NewCommand(config, streams, talk, os.Getenv),
 		deployments.NewCommand(deployments.Group{
 			Getter: config, Streams: streams, Talk: talk, Getenv: os.Getenv, Context: func(name string) { *config.Context = name },
 		}, helpOrUnknown),

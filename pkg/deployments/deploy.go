@@ -35,7 +35,7 @@ func (c *Client) Deploy(ctx context.Context, r Request) (*Result, error) {
 		return nil, err
 	}
 	defer d.close()
-	result := &Result{Namespace: r.Namespace, Name: r.Name, ModelURI: d.uri, Version: d.version.Version}
+	result := &Result{Namespace: r.Namespace, Name: r.Name, ModelURI: d.uri, Version: d.version.Version, Example: d.example && !d.loose}
 	result.Timings.Resolve = time.Since(began)
 
 	made, err := d.images.Make(ctx, d.environment, d.content)
@@ -63,6 +63,7 @@ const (
 type deployment struct {
 	uri         string           // with a version where the request's had an alias
 	version     tracking.Version // of a model of the tracking server
+	example     bool             // it has an example of a request
 	loose       bool             // its files may change without a change of their names and sizes
 	images      images
 	environment image.Environment
@@ -134,6 +135,7 @@ func (c *Client) checkModel(ctx context.Context, r Request, why purpose, d *depl
 	if err != nil {
 		return fmt.Errorf("%s: %w", d.uri, err)
 	}
+	d.example = m.InputExample != nil
 	runtime, err := servingruntime.Choose(m, r.Name, r.ModelServer)
 	if err != nil {
 		return err

@@ -146,6 +146,8 @@ type Result struct {
 	ModelURI string  `json:"modelURI"`
 	Version  string  `json:"version,omitempty"`
 	Timings  Timings `json:"timings"`
+	// Example tells whether the model was logged with an example of a request.
+	Example bool `json:"-"`
 }
 
 // Timings is how long the phases took, in nanoseconds.

@@ -23,6 +23,7 @@ func TestStory(t *testing.T) {
 		{"the cluster is found fit for it", fit},
 		{"install again changes nothing", installAgain},
 		{"deploy again changes nothing", deployAgain},
+		{"MLflow's own words say the same", mlflowsWords},
 		{"what is deployed can be waited for, and its log read", look},
 		{"a command finds MLflow through port-forward", command},
 		{"the tracking API answers through port-forward", api},
@@ -89,6 +90,25 @@ func installAgain(t *testing.T, l *lab) {
 	}
 	if now := l.kubectl(t, "-n", "mlflow", "get", "secret", "mlflow-secret", "-o", "jsonpath={.metadata.uid} {.metadata.resourceVersion}"); now != password {
 		t.Errorf("the Secret was written again: %s, was %s", now, password)
+	}
+}
+
+// mlflowsWords are those of `mlflow deployments`, with the target knative.
+func mlflowsWords(t *testing.T, l *lab) {
+	uri := deployed(t, l)
+	config := []string{"-C", "image_repository=" + l.Registry + "/models/iris", "--base-image", l.BaseImage}
+	l.refused(t, nil, append([]string{"deployments", "create", "-t", "knative:/", "--name", "iris", "-m", uri}, config...), 5, []string{"iris", uri, "hint:"})
+	l.refused(t, nil, append([]string{"deployments", "update", "-t", "knative:/", "--name", "wine", "-m", uri}, config...), 2, []string{"wine", "hint:"})
+	if r := l.mlflow(t, append([]string{"deployments", "update", "-t", "knative:/", "--name", "iris", "-m", uri}, config...)...); !strings.Contains(r.stderr, "nothing changed") {
+		t.Errorf("an update to what is there changes it:\n%s", r.stderr)
+	}
+	var got struct{ ModelURI, Image, URL string }
+	if err := json.Unmarshal([]byte(l.mlflow(t, "deployments", "get", "--name", "iris", "-o", "json").stdout), &got); err != nil || got.ModelURI != uri || !strings.Contains(got.Image, "@sha256:") {
+		t.Errorf("get: %+v, %v", got, err)
+	}
+	var answer struct{ Predictions [][]float64 }
+	if err := json.Unmarshal([]byte(l.mlflow(t, "predict", "iris", "--example").stdout), &answer); err != nil || len(answer.Predictions) != 2 {
+		t.Errorf("predict --example: %+v, %v", answer, err)
 	}
 }
 

@@ -74,7 +74,7 @@ The last line on standard output is the deployment's URL.`,
 				return err
 			}
 			o.Client, o.Streams, o.Talk = deployments.New(getter, talk, deployments.WithEnvironment(getenv), deployments.WithBrowser(browser.Open)), streams, talk
-			o.Next = ui.Next(c, "predict", o.Request.Name, "-f", "request.json")
+			o.Next = Next(c, o.Request.Name)
 			return o.Run(c.Context())
 		},
 	}
@@ -101,7 +101,17 @@ type Options struct {
 	Request deployments.Request
 	Streams genericiooptions.IOStreams
 	Talk    *ui.Progress
-	Next    string // command line to type after it
+	Next    func(example bool) string // command line to type after it, for a model with an example of a request or without
+}
+
+// Next makes the command line that asks the model.
+func Next(c *cobra.Command, name string) func(example bool) string {
+	return func(example bool) string {
+		if example {
+			return ui.Next(c, "predict", name, "--example")
+		}
+		return ui.Next(c, "predict", name, "-f", "request.json")
+	}
 }
 
 // Run deploys and prints the URL.
@@ -115,7 +125,7 @@ func (o *Options) Run(ctx context.Context) error {
 	} else {
 		o.Talk.Say("%s %s: %s", result.Name, result.Action, modelflags.Timings(result.Timings))
 	}
-	o.Talk.Say("Next: %s", o.Next)
+	o.Talk.Say("Next: %s", o.Next(result.Example))
 	_, err = fmt.Fprintln(o.Streams.Out, ui.Escape(result.URL))
 	return err
 }

@@ -3,6 +3,7 @@ package deploy
 import (
 	"context"
 	"errors"
+	"fmt"
 	"testing"
 	"time"
 
@@ -22,7 +23,7 @@ func TestRun(t *testing.T) {
 	broken := errors.New("no Knative here")
 	result := func(action string) *deployments.Result {
 		return &deployments.Result{
-			Name: "iris", Action: action, URL: "http://iris.example.com\x1b[2J", ModelURI: "models:/iris/3",
+			Name: "iris", Action: action, URL: "http://iris.example.com\x1b[2J", ModelURI: "models:/iris/3", Example: true,
 			Timings: deployments.Timings{Resolve: 300 * time.Millisecond, Model: time.Second, Ready: 6 * time.Second},
 		}
 	}
@@ -32,14 +33,14 @@ func TestRun(t *testing.T) {
 		out, errOut string
 	}{
 		"created": {result: result("created"), out: "http://iris.example.com\\x1b[2J\n",
-			errOut: "iris created: checks 0.3s, model layers 1.0s, ready 6.0s; 7.3s together\nNext: kubectl mlflow predict iris\n"},
+			errOut: "iris created: checks 0.3s, model layers 1.0s, ready 6.0s; 7.3s together\nNext: kubectl mlflow predict iris true\n"},
 		"unchanged": {result: result("unchanged"), out: "http://iris.example.com\\x1b[2J\n",
-			errOut: "iris already serves models:/iris/3; nothing changed\nNext: kubectl mlflow predict iris\n"},
+			errOut: "iris already serves models:/iris/3; nothing changed\nNext: kubectl mlflow predict iris true\n"},
 		"failed": {err: broken},
 	} {
 		t.Run(name, func(t *testing.T) {
 			streams, _, out, errOut := genericiooptions.NewTestIOStreams()
-			o := Options{Streams: streams, Talk: ui.NewProgress(errOut), Next: "kubectl mlflow predict iris",
+			o := Options{Streams: streams, Talk: ui.NewProgress(errOut), Next: func(example bool) string { return fmt.Sprintf("kubectl mlflow predict iris %t", example) },
 				Client: deployer(func(context.Context, deployments.Request) (*deployments.Result, error) { return c.result, c.err })}
 			if err := o.Run(t.Context()); !errors.Is(err, c.err) {
 				t.Errorf("error is %v, want %v", err, c.err)

@@ -31,7 +31,7 @@ func newModel(only, short, long, example string, g Group) *cobra.Command {
 			}
 			o.Request.Only = deployments.Only(only)
 			o.Client, o.Streams, o.Talk = deployments.New(g.Getter, g.Talk, deployments.WithEnvironment(g.Getenv), deployments.WithBrowser(browser.Open)), g.Streams, g.Talk
-			o.Next = ui.Next(c, "predict", o.Request.Name, "-f", "request.json")
+			o.Next = deploy.Next(c, o.Request.Name)
 			return o.Run(c.Context())
 		},
 	}

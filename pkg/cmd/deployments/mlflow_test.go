@@ -100,6 +100,8 @@ func (a answering) Predict(context.Context, deployments.Prediction) ([]byte, err
 	return []byte(`{"predictions": [1]}`), a.err
 }
 
+func (a answering) Example(context.Context, deployments.Request) ([]byte, error) { return nil, a.err }
+
 func TestAnAnswerIsWrittenWhenItIsThere(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "answer.json")
 	if err := os.WriteFile(file, []byte("before"), 0o600); err != nil {

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/cmd/internal/args"
+	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/cmd/internal/browser"
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/cmd/predict"
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/deployments"
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/failure"
@@ -19,7 +20,7 @@ func newPredict(g Group) *cobra.Command {
 	flags, spelled := predict.NewFlags(), mlflowFlags{}
 	var input, output string
 	command := &cobra.Command{
-		Use:   "predict NAME (-f FILE | --input JSON)",
+		Use:   "predict NAME (-f FILE | --input JSON | --example)",
 		Short: "Send a request to a deployed model and print the answer",
 		Long: `Send a request to a deployed model and print the answer: 'kubectl mlflow predict'. It takes the flags
 of 'mlflow deployments predict' for the target knative, too.`,
@@ -39,14 +40,14 @@ of 'mlflow deployments predict' for the target knative, too.`,
 			if input != "" {
 				flags.File = input
 			}
-			o, err := flags.ToOptions(typed[0], g.Streams.In)
+			o, err := flags.ToOptions(typed[0], g.Streams.In, g.Getenv)
 			if err != nil {
 				return err
 			}
 			if err := g.use(c, spelled); err != nil {
 				return err
 			}
-			o.Client = deployments.New(g.Getter, g.Talk)
+			o.Client = deployments.New(g.Getter, g.Talk, deployments.WithEnvironment(g.Getenv), deployments.WithBrowser(browser.Open))
 			return predictTo(c.Context(), o, output, g.Streams.Out)
 		},
 	}

@@ -3,6 +3,8 @@ package predict
 import (
 	"bytes"
 	"context"
+	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -36,7 +38,7 @@ func TestTheRequestComesFromAFileStandardInputOrAFlag(t *testing.T) {
 		"CSV":            {flags(Flags{File: file("a.csv", "a,b\n1,2\n")}), "a,b\n1,2\n", "text/csv"},
 		"standard input": {flags(Flags{File: "-"}), `{"a":3}`, "application/json"},
 	} {
-		o, err := c.flags.ToOptions("iris", strings.NewReader(`{"a":3}`))
+		o, err := c.flags.ToOptions("iris", strings.NewReader(`{"a":3}`), os.Getenv)
 		if err != nil {
 			t.Errorf("%s: %v", name, err)
 			continue
@@ -51,12 +53,13 @@ func TestWhatIsNoRequestIsInvalid(t *testing.T) {
 	for name, f := range map[string]*Flags{
 		"nothing":     flags(Flags{}),
 		"both":        flags(Flags{File: "-", Input: "{}"}),
+		"an example":  flags(Flags{Example: true, Input: "{}"}),
 		"not JSON":    flags(Flags{Input: "inputs: [1]"}),
 		"no file":     flags(Flags{File: filepath.Join(t.TempDir(), "missing")}),
 		"unknown way": {Input: "{}", Via: "pigeon", Timeout: time.Minute},
 		"no time":     {Input: "{}", Via: deployments.ViaURL},
 	} {
-		if _, err := f.ToOptions("iris", strings.NewReader("{}")); failure.ClassOf(err) != failure.Invalid {
+		if _, err := f.ToOptions("iris", strings.NewReader("{}"), os.Getenv); failure.ClassOf(err) != failure.Invalid {
 			t.Errorf("%s: %v, want failure.Invalid", name, err)
 		}
 	}
@@ -66,6 +69,33 @@ type predictor func(ctx context.Context, p deployments.Prediction) ([]byte, erro
 
 func (f predictor) Predict(ctx context.Context, p deployments.Prediction) ([]byte, error) {
 	return f(ctx, p)
+}
+
+func (predictor) Example(_ context.Context, r deployments.Request) ([]byte, error) {
+	if r.Name != "iris" || r.TrackingURI != "https://mlflow.example.com" {
+		return nil, fmt.Errorf("asked for the example of %+v", r)
+	}
+	return []byte(`{"inputs": [1]}`), nil
+}
+
+func TestTheModelsOwnExampleIsSent(t *testing.T) {
+	f := NewFlags()
+	f.Example = true
+	o, err := f.ToOptions("iris", strings.NewReader(""), func(name string) string {
+		return map[string]string{"MLFLOW_TRACKING_URI": "https://mlflow.example.com"}[name]
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	o.Out = io.Discard
+	sent := ""
+	o.Client = predictor(func(_ context.Context, p deployments.Prediction) ([]byte, error) {
+		sent = p.Name + " " + string(p.Body)
+		return []byte("{}"), nil
+	})
+	if err := o.Run(t.Context()); err != nil || sent != `iris {"inputs": [1]}` {
+		t.Errorf("%v, sent %q", err, sent)
+	}
 }
 
 func TestRunPrintsTheAnswerAndNothingElse(t *testing.T) {

@@ -14,8 +14,8 @@ import (
 )
 
 const (
-	// trackingURI is MLflow's own environment variable, which stands in for trackingURIFlag.
-	trackingURI     = "MLFLOW_TRACKING_URI"
+	// TrackingURI is MLflow's own environment variable, which stands in for the flag --tracking-uri.
+	TrackingURI     = "MLFLOW_TRACKING_URI"
 	trackingURIFlag = "tracking-uri"
 )
 
@@ -47,8 +47,8 @@ func (f *Flags) Add(flags *pflag.FlagSet) {
 	flags.StringVar(&f.Builder, "builder", f.Builder, "What builds a missing environment: uv, docker, or auto. Default auto: uv, and Docker where a requirement has to be compiled")
 	flags.StringVar(&f.Platform, "platform", f.Platform, "Platform of the image, as linux/amd64. Default: the nodes'")
 	flags.StringVar(&f.ModelServer, "model-server", f.ModelServer, "Model server in the image: auto, mlflow or mlserver. Default auto: one that fits the model")
-	flags.StringVar(&f.TrackingURI, trackingURIFlag, f.TrackingURI, "URL of the tracking server. Default: $"+trackingURI+", else the MLflow on the cluster")
-	flags.StringVar(&f.TrackingService, "tracking-service", f.TrackingService, "Service of the MLflow on the cluster to read from, as [NAMESPACE/]NAME[:PORT]; wins over $"+trackingURI)
+	flags.StringVar(&f.TrackingURI, trackingURIFlag, f.TrackingURI, "URL of the tracking server. Default: $"+TrackingURI+", else the MLflow on the cluster")
+	flags.StringVar(&f.TrackingService, "tracking-service", f.TrackingService, "Service of the MLflow on the cluster to read from, as [NAMESPACE/]NAME[:PORT]; wins over $"+TrackingURI)
 }
 
 // Request is what the flags and the arguments NAME and MODEL_URI ask for.
@@ -72,7 +72,7 @@ func (f *Flags) Request(typed []string, getenv func(string) string) deployments.
 		EnvironmentImage: f.EnvImage,
 	}
 	if f.TrackingURI == "" && f.TrackingService == "" { // a flag wins over the environment, whichever it is
-		r.TrackingURI, r.TrackingURIFrom = getenv(trackingURI), trackingURI
+		r.TrackingURI, r.TrackingURIFrom = getenv(TrackingURI), TrackingURI
 	}
 	return r
 }
