@@ -42,49 +42,62 @@ func (r *Repository) CheckPull(ctx context.Context, secrets []PullSecret) (Pull,
 func (r *Repository) checkPull(ctx context.Context, secrets []PullSecret) (Pull, error) {
 	var denied []string
 	for _, s := range secrets {
-		credentials := s.forImage(r.repo.RegistryStr(), r.repo.RepositoryStr())
-		for _, c := range credentials {
-			if allowed, err := r.mayPull(ctx, c); allowed || err != nil {
-				return Pull{Allowed: allowed, Secrets: s.Name}, err
+		refused := false
+		for _, c := range s.forImage(r.repo.RegistryStr(), r.repo.RepositoryStr()) {
+			answer, err := r.mayPull(ctx, c)
+			if answer == allowed || err != nil {
+				return Pull{Allowed: answer == allowed, Secrets: s.Name}, err
 			}
+			refused = refused || answer == denies
 		}
-		if len(credentials) > 0 {
+		if refused {
 			denied = append(denied, s.Name)
 		}
 	}
 	if len(denied) > 0 {
 		return Pull{Denied: true, Secrets: strings.Join(denied, ", ")}, nil
 	}
-	allowed, err := r.mayPull(ctx, authn.Anonymous)
-	return Pull{Allowed: allowed}, err
+	answer, err := r.mayPull(ctx, authn.Anonymous)
+	return Pull{Allowed: answer == allowed}, err
 }
 
+// answer is what a registry says to one who wants an image.
+type answer int
+
+const (
+	unclear answer = iota // nothing that tells: not a reason to stop anybody
+	allowed
+	denies
+)
+
 // mayPull asks for a manifest that is not there: "not found" is told to those alone who may see what is.
-func (r *Repository) mayPull(ctx context.Context, auth authn.Authenticator) (bool, error) {
+func (r *Repository) mayPull(ctx context.Context, auth authn.Authenticator) (answer, error) {
 	scopes := []string{r.repo.Scope(transport.PullScope)}
 	authorized, err := transport.NewWithContext(ctx, r.repo.Registry, auth, transport.NewUserAgent(r.transport, userAgent), scopes)
-	if refused(err) {
-		return false, nil
-	}
 	if err != nil {
-		return false, err
+		return answerOf(err)
 	}
 	url := fmt.Sprintf("%s://%s/v2/%s/manifests/kubectl-mlflow-pull-check", r.repo.Scheme(), r.repo.RegistryStr(), r.repo.RepositoryStr())
 	resp, err := send(ctx, &http.Client{Transport: authorized}, http.MethodGet, url)
 	if err != nil {
-		return false, err
+		return answerOf(err)
 	}
 	defer func() { _ = resp.Body.Close() }() // it was read
-	err = transport.CheckError(resp, http.StatusOK, http.StatusNotFound)
-	if refused(err) {
-		return false, nil
-	}
-	return err == nil, err
+	return answerOf(transport.CheckError(resp, http.StatusOK, http.StatusNotFound))
 }
 
-func refused(err error) bool {
+func answerOf(err error) (answer, error) {
 	e, ok := errors.AsType[*transport.Error](err)
-	return ok && (e.StatusCode == http.StatusUnauthorized || e.StatusCode == http.StatusForbidden)
+	switch {
+	case err == nil:
+		return allowed, nil
+	case !ok:
+		return unclear, err
+	case e.StatusCode == http.StatusUnauthorized, e.StatusCode == http.StatusForbidden:
+		return denies, nil
+	default:
+		return unclear, nil
+	}
 }
 
 // forImage are the credentials that a kubelet takes of s for an image: those whose key has the image's host, in which each part may be a

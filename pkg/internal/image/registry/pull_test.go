@@ -94,6 +94,21 @@ func TestCheckPull(t *testing.T) {
 	}
 }
 
+// What a registry answers that is neither yes nor no stops nobody.
+func TestAnAnswerToAPullThatTellsNothing(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/v2/" {
+			w.WriteHeader(http.StatusTooManyRequests)
+		}
+	}))
+	t.Cleanup(server.Close)
+	host := strings.TrimPrefix(server.URL, "http://")
+	secret := registry.PullSecret{Name: "a", Config: fmt.Appendf(nil, `{"auths": {%q: {"username": "bob", "password": "hunter2"}}}`, host)}
+	if got, err := open(t, host+"/models").CheckPull(t.Context(), []registry.PullSecret{secret}); err != nil || got != (registry.Pull{}) {
+		t.Errorf("%+v, %v", got, err)
+	}
+}
+
 // ecr answers as Amazon's registry does to those whom it does not know.
 type ecr struct{}
 
