@@ -38,13 +38,15 @@ func (c *Client) Deploy(ctx context.Context, r Request) (*Result, error) {
 	result := &Result{Namespace: r.Namespace, Name: r.Name, ModelURI: d.uri, Version: d.version.Version, Example: d.example && !d.loose}
 	result.Timings.Resolve = time.Since(began)
 
-	made, err := d.images.Make(ctx, d.environment, d.content)
-	if err != nil {
-		return nil, err
+	if d.spec.Image == "" {
+		made, err := d.images.Make(ctx, d.environment, d.content)
+		if err != nil {
+			return nil, err
+		}
+		result.Timings.Environment, result.Timings.Model = made.Environment, made.Model
+		d.spec.Image = made.Ref
 	}
-	result.Image = made.Ref
-	result.Timings.Environment, result.Timings.Model = made.Environment, made.Model
-	d.spec.Image = made.Ref
+	result.Image = d.spec.Image
 	if err := c.rollOut(ctx, r, d.spec, result); err != nil {
 		return nil, err
 	}
@@ -84,7 +86,13 @@ func (c *Client) prepare(ctx context.Context, r Request, why purpose) (*deployme
 	if why == toBuild {
 		what = "Checking " + r.ModelURI + " and image repository"
 	}
+	if r.Image != "" {
+		what = "Checking " + r.Image + " and cluster"
+	}
 	err := progress.Do(c.progress, what, func(s progress.Step) error {
+		if r.Image != "" {
+			return c.checkImage(ctx, r, d, s)
+		}
 		repository, err := c.repository(ctx, r, why, s)
 		if err != nil {
 			return err

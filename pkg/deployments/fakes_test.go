@@ -98,6 +98,7 @@ type stage struct {
 	checkPush     func(ctx context.Context) error
 	pull          registry.Pull // what the registry says to pods
 	pods          pullers
+	labels        map[string]string // of every image
 	check         func(s serving.Spec) error
 	present       func() (serving.Deployment, error)
 	list          func(namespace string, f func(serving.Deployment) error) error // of deployments, where it is set
@@ -235,6 +236,10 @@ func (m imageMaker) CheckPush(ctx context.Context) error { return m.checkPush(ct
 
 func (m imageMaker) CheckPull(context.Context, []registry.PullSecret) (registry.Pull, error) {
 	return m.pull, nil
+}
+
+func (m imageMaker) Labels(context.Context, string, string) (map[string]string, error) {
+	return m.labels, nil
 }
 
 func (m imageMaker) ResolveBase(_ context.Context, base, python string) (string, error) {

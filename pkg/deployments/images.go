@@ -18,12 +18,22 @@ type images interface {
 	ResolveBase(ctx context.Context, base, python string) (string, error)
 	Given(ctx context.Context, image string, e image.Environment) (image.Environment, []string, error)
 	Make(ctx context.Context, e image.Environment, c image.Content) (image.Made, error)
+	// Labels are those of an image for a platform.
+	Labels(ctx context.Context, image, platform string) (map[string]string, error)
 }
 
 // imageRepository is a repository with all that makes images in it.
 type imageRepository struct {
 	*registry.Repository
 	*image.Maker
+}
+
+func (i imageRepository) Labels(ctx context.Context, image, platform string) (map[string]string, error) {
+	config, err := i.Config(ctx, image, platform)
+	if err != nil {
+		return nil, err
+	}
+	return config.Config.Labels, nil
 }
 
 func openImages(name string, getenv func(string) string, r progress.Reporter) (images, error) {

@@ -36,6 +36,9 @@ type Request struct {
 	// ModelURI is in one of MLflow's forms: models:/iris/3, models:/iris@champion, runs:/ID/model; or a directory of this machine, ./iris
 	// or file:///models/iris.
 	ModelURI string
+	// Image is one that Build or Deploy has made, by digest or by tag, instead of a model URI: nothing is read from a tracking server, and
+	// nothing is built.
+	Image string
 	// TrackingURI is the tracking server's URL. Empty is an MLflow on the cluster.
 	TrackingURI string
 	// TrackingURIFrom is what failures call the place that TrackingURI was given in, a flag or a variable. It may be empty.
@@ -76,6 +79,9 @@ type Request struct {
 func (r Request) Validate() error {
 	if err := validateName(r.Namespace, r.Name); err != nil {
 		return err
+	}
+	if r.Image != "" {
+		return r.validateImage()
 	}
 	if _, ok := directoryOf(r.ModelURI); !ok {
 		if _, err := tracking.ParseURI(r.ModelURI); err != nil {

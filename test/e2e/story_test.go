@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -106,10 +107,17 @@ func mlflowsWords(t *testing.T, l *lab) {
 	if err := json.Unmarshal([]byte(l.mlflow(t, "deployments", "get", "--name", "iris", "-o", "json").stdout), &got); err != nil || got.ModelURI != uri || !strings.Contains(got.Image, "@sha256:") {
 		t.Errorf("get: %+v, %v", got, err)
 	}
-	var answer struct{ Predictions [][]float64 }
+	type predictions struct{ Predictions [][]float64 }
+	var answer, second predictions
 	if err := json.Unmarshal([]byte(l.mlflow(t, "predict", "iris", "--example").stdout), &answer); err != nil || len(answer.Predictions) != 2 {
 		t.Errorf("predict --example: %+v, %v", answer, err)
 	}
+	// The same bytes under another name, as they would go to another cluster.
+	l.mlflow(t, "deploy", "copy", "--image", got.Image)
+	if err := json.Unmarshal([]byte(l.mlflow(t, "predict", "copy", "--example").stdout), &second); err != nil || !reflect.DeepEqual(second, answer) {
+		t.Errorf("the copy answers %+v, want %+v, %v", second, answer, err)
+	}
+	l.mlflow(t, "deployments", "delete", "copy")
 }
 
 func look(t *testing.T, l *lab) {

@@ -19,6 +19,7 @@ import (
 // Flags is what the user typed.
 type Flags struct {
 	modelflags.Flags
+	Image   string // instead of MODEL_URI
 	Timeout time.Duration
 }
 
@@ -26,7 +27,7 @@ type Flags struct {
 func NewCommand(getter deployments.Getter, streams genericiooptions.IOStreams, talk *ui.Progress, getenv func(string) string) *cobra.Command {
 	flags := Flags{Timeout: deployments.DefaultTimeout}
 	command := &cobra.Command{
-		Use:   "deploy NAME MODEL_URI",
+		Use:   "deploy NAME (MODEL_URI | --image IMAGE)",
 		Short: "Deploy a model to Knative: create a deployment, or give it a new version",
 		Long: `Deploy a model to Knative: create the deployment NAME, or give it a new version.
 
@@ -64,9 +65,17 @@ The last line on standard output is the deployment's URL.`,
   # From an MLflow on the cluster that somebody else put there, by its Service
   kubectl mlflow deploy iris models:/iris/3 --tracking-service ml/mlflow:5000
 
+  # The very bytes that another cluster has tried
+  kubectl mlflow deploy iris --image registry.example.com/models/iris@sha256:... --context production
+
   # From another tracking server
   MLFLOW_TRACKING_URI=https://mlflow.example.com kubectl mlflow deploy iris models:/iris/3`,
-		Args:        args.Exactly("NAME", "MODEL_URI"),
+		Args: func(c *cobra.Command, typed []string) error {
+			if flags.Image != "" {
+				return args.Exactly("NAME")(c, typed)
+			}
+			return args.Exactly("NAME", "MODEL_URI")(c, typed)
+		},
 		Annotations: map[string]string{ui.Interrupted: "images that were sent stay in the repository, and what answered before goes on answering"},
 		RunE: func(c *cobra.Command, typed []string) error {
 			o, err := flags.ToOptions(typed, getenv)
@@ -79,13 +88,20 @@ The last line on standard output is the deployment's URL.`,
 		},
 	}
 	flags.Add(command.Flags())
+	command.Flags().StringVar(&flags.Image, "image", flags.Image, "Image that build or deploy has made, instead of MODEL_URI: nothing is read from a tracking server, nothing is built")
 	command.Flags().DurationVar(&flags.Timeout, "timeout", flags.Timeout, "How long the new version may take to be ready")
 	return command
 }
 
 // ToOptions checks what needs no network.
 func (f *Flags) ToOptions(typed []string, getenv func(string) string) (*Options, error) {
+	if f.Image != "" {
+		typed = append(typed, "")
+	}
 	o := &Options{Request: f.Request(typed, getenv)}
+	if f.Image != "" { // what the environment says is for those who build
+		o.Request.Image, o.Request.ImageRepository = f.Image, f.ImageRepository
+	}
 	o.Request.Timeout = f.Timeout
 	return o, o.Request.Validate()
 }

@@ -97,6 +97,9 @@ func Choose(m *model.Model, name, want string) (*Runtime, error) {
 	return nil, err
 }
 
+// OfImage is how an image that was made before is served: what it runs is in the image, and who asks it is told by the name alone.
+func OfImage(name string) (*Runtime, error) { return runtime(MLflow, name, nil) }
+
 func mlflow(m *model.Model, name string) (*Runtime, error) {
 	requirements, err := mlflowRequirement(m, firstFastAPI)
 	if err != nil {
