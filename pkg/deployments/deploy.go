@@ -163,10 +163,7 @@ func (c *Client) checkModel(ctx context.Context, r Request, why purpose, d *depl
 			return err
 		}
 	}
-	d.content = image.Content{Key: key, Model: files, Launcher: runtime.Files, Command: runtime.Command, Labels: maps.Clone(annotations), Tag: r.ImageTag, Anew: r.Rebuild}
-	if r.Builder != image.BuilderAuto {
-		d.content.Builder = r.Builder
-	}
+	d.content = image.Content{Key: key, Model: files, Launcher: runtime.Files, Command: runtime.Command, Labels: maps.Clone(annotations), Tag: r.ImageTag, Anew: r.Rebuild, Builder: r.Builder}
 	d.content.Present = func(ctx context.Context) (string, error) {
 		present, err := c.knative.Get(ctx, r.Namespace, r.Name)
 		return present.Image, err

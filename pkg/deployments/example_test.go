@@ -1,6 +1,7 @@
 package deployments
 
 import (
+	"errors"
 	"strings"
 	"testing"
 
@@ -35,7 +36,7 @@ func TestTheExampleOfWhatIsDeployed(t *testing.T) {
 				}
 				return
 			}
-			f, ok := err.(*failure.Error) //nolint:errorlint // as it comes
+			f, ok := errors.AsType[*failure.Error](err)
 			if !ok || f.Reason != "NoExample" || !strings.Contains(f.Message, c.fails) || f.Hint == "" {
 				t.Errorf("%v", err)
 			}

@@ -8,7 +8,6 @@ import (
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/cmd/internal/args"
-	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/cmd/internal/browser"
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/cmd/internal/modelflags"
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/cmd/internal/ui"
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/deployments"
@@ -46,7 +45,7 @@ Standard output is the image by its digest, and nothing else.`,
 			if err != nil {
 				return err
 			}
-			o.Client, o.Streams, o.Talk = deployments.New(getter, talk, deployments.WithEnvironment(getenv), deployments.WithBrowser(browser.Open)), streams, talk
+			o.Client, o.Streams, o.Talk = modelflags.Client(getter, talk, getenv), streams, talk
 			return o.Run(c.Context())
 		},
 	}

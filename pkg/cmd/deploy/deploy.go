@@ -7,10 +7,10 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/cmd/internal/args"
-	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/cmd/internal/browser"
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/cmd/internal/modelflags"
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/cmd/internal/ui"
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/deployments"
@@ -23,9 +23,12 @@ type Flags struct {
 	Timeout time.Duration
 }
 
+// Interrupted is what stands when a deployment was.
+const Interrupted = "images that were sent stay in the repository, and what answered before goes on answering"
+
 // NewCommand makes the command. getenv is os.Getenv.
 func NewCommand(getter deployments.Getter, streams genericiooptions.IOStreams, talk *ui.Progress, getenv func(string) string) *cobra.Command {
-	flags := Flags{Timeout: deployments.DefaultTimeout}
+	flags := NewFlags()
 	command := &cobra.Command{
 		Use:   "deploy NAME (MODEL_URI | --image IMAGE)",
 		Short: "Deploy a model to Knative: create a deployment, or give it a new version",
@@ -76,31 +79,39 @@ The last line on standard output is the deployment's URL.`,
 			}
 			return args.Exactly("NAME", "MODEL_URI")(c, typed)
 		},
-		Annotations: map[string]string{ui.Interrupted: "images that were sent stay in the repository, and what answered before goes on answering"},
+		Annotations: map[string]string{ui.Interrupted: Interrupted},
 		RunE: func(c *cobra.Command, typed []string) error {
 			o, err := flags.ToOptions(typed, getenv)
 			if err != nil {
 				return err
 			}
-			o.Client, o.Streams, o.Talk = deployments.New(getter, talk, deployments.WithEnvironment(getenv), deployments.WithBrowser(browser.Open)), streams, talk
+			o.Client, o.Streams, o.Talk = modelflags.Client(getter, talk, getenv), streams, talk
 			o.Next = Next(c, o.Request.Name)
 			return o.Run(c.Context())
 		},
 	}
 	flags.Add(command.Flags())
 	command.Flags().StringVar(&flags.Image, "image", flags.Image, "Image that build or deploy has made, instead of MODEL_URI: nothing is read from a tracking server, nothing is built")
-	command.Flags().DurationVar(&flags.Timeout, "timeout", flags.Timeout, "How long the new version may take to be ready")
 	return command
+}
+
+// NewFlags is what is taken where nothing is typed.
+func NewFlags() Flags { return Flags{Timeout: deployments.DefaultTimeout} }
+
+// Add defines the flags of whoever deploys a model.
+func (f *Flags) Add(flags *pflag.FlagSet) {
+	f.Flags.Add(flags)
+	flags.DurationVar(&f.Timeout, "timeout", f.Timeout, "How long the new version may take to be ready")
 }
 
 // ToOptions checks what needs no network.
 func (f *Flags) ToOptions(typed []string, getenv func(string) string) (*Options, error) {
 	if f.Image != "" {
-		typed = append(typed, "")
+		typed = append(typed, "") // no MODEL_URI
 	}
 	o := &Options{Request: f.Request(typed, getenv)}
-	if f.Image != "" { // what the environment says is for those who build
-		o.Request.Image, o.Request.ImageRepository = f.Image, f.ImageRepository
+	if o.Request.Image = f.Image; f.Image != "" { // what the environment says is for those who build
+		o.Request.ImageRepository = f.ImageRepository
 	}
 	o.Request.Timeout = f.Timeout
 	return o, o.Request.Validate()

@@ -8,14 +8,14 @@ import (
 
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/cmd/deploy"
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/cmd/internal/args"
-	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/cmd/internal/browser"
+	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/cmd/internal/modelflags"
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/cmd/internal/ui"
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/deployments"
 )
 
 // newModel makes create or update: deploy, but for one half of what that does.
 func newModel(only, short, long, example string, g Group) *cobra.Command {
-	flags := deploy.Flags{Timeout: deployments.DefaultTimeout}
+	flags := deploy.NewFlags()
 	spelled := mlflowFlags{}
 	command := &cobra.Command{
 		Use:         only + " NAME MODEL_URI",
@@ -23,21 +23,20 @@ func newModel(only, short, long, example string, g Group) *cobra.Command {
 		Long:        long,
 		Example:     example,
 		Args:        args.AtMost(2),
-		Annotations: map[string]string{ui.Interrupted: "images that were sent stay in the repository, and what answered before goes on answering"},
+		Annotations: map[string]string{ui.Interrupted: deploy.Interrupted},
 		RunE: func(c *cobra.Command, typed []string) error {
 			o, err := options(c, flags, spelled, typed, g)
 			if err != nil {
 				return err
 			}
 			o.Request.Only = deployments.Only(only)
-			o.Client, o.Streams, o.Talk = deployments.New(g.Getter, g.Talk, deployments.WithEnvironment(g.Getenv), deployments.WithBrowser(browser.Open)), g.Streams, g.Talk
+			o.Client, o.Streams, o.Talk = modelflags.Client(g.Getter, g.Talk, g.Getenv), g.Streams, g.Talk
 			o.Next = deploy.Next(c, o.Request.Name)
 			return o.Run(c.Context())
 		},
 	}
 	spelled.model(command)
 	flags.Add(command.Flags())
-	command.Flags().DurationVar(&flags.Timeout, "timeout", flags.Timeout, "How long the new version may take to be ready")
 	return command
 }
 

@@ -109,17 +109,21 @@ func table(found []deployments.Deployment, namespaces bool) string {
 	}
 	rows := make([][]string, 0, len(found))
 	for _, d := range found {
-		ready := "True"
-		if !d.Ready {
-			ready = strings.TrimSpace("False " + d.Reason)
-		}
-		row := []string{d.Name, d.ModelURI, ready, d.URL}
+		row := []string{d.Name, d.ModelURI, ready(d), d.URL}
 		if namespaces {
 			row = append([]string{d.Namespace}, row...)
 		}
 		rows = append(rows, row)
 	}
 	return ui.Table(header, rows)
+}
+
+// ready is a condition's status, with the reason where it is not met.
+func ready(d deployments.Deployment) string {
+	if d.Ready {
+		return "True"
+	}
+	return strings.TrimSpace("False " + d.Reason)
 }
 
 func newDelete(g Group) *cobra.Command {

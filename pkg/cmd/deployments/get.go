@@ -2,7 +2,6 @@ package deployments
 
 import (
 	"context"
-	"strings"
 
 	"github.com/spf13/cobra"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
@@ -49,10 +48,6 @@ func get(ctx context.Context, client getter, name, output string, streams generi
 	if err != nil {
 		return err
 	}
-	ready := "True"
-	if !d.Ready {
-		ready = strings.TrimSpace("False " + d.Reason)
-	}
 	return ui.Print(streams.Out, output, d, ui.Table([]string{"NAMESPACE", "NAME", "MODEL", "RUN", "READY", "URL", "IMAGE"},
-		[][]string{{d.Namespace, d.Name, d.ModelURI, d.RunID, ready, d.URL, d.Image}}))
+		[][]string{{d.Namespace, d.Name, d.ModelURI, d.RunID, ready(*d), d.URL, d.Image}}))
 }

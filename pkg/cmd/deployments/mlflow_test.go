@@ -2,6 +2,7 @@ package deployments
 
 import (
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -83,7 +84,7 @@ func TestMLflowsSpellingIsChecked(t *testing.T) {
 		"a bad image's name": {[]string{"-C", "image_repository=https://r/x", "iris", "models:/iris/3"}, "not an image repository"},
 	} {
 		_, kubecontext, err := asked(t, c.line...)
-		f, ok := err.(*failure.Error) //nolint:errorlint // as it comes
+		f, ok := errors.AsType[*failure.Error](err)
 		if !ok || f.Class != failure.Invalid || !strings.Contains(f.Error()+f.Hint, c.says) || f.Hint == "" {
 			t.Errorf("%s: %v", name, err)
 		}

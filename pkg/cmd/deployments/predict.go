@@ -10,9 +10,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/cmd/internal/args"
-	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/cmd/internal/browser"
+	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/cmd/internal/modelflags"
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/cmd/predict"
-	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/deployments"
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/failure"
 )
 
@@ -47,7 +46,7 @@ of 'mlflow deployments predict' for the target knative, too.`,
 			if err := g.use(c, spelled); err != nil {
 				return err
 			}
-			o.Client = deployments.New(g.Getter, g.Talk, deployments.WithEnvironment(g.Getenv), deployments.WithBrowser(browser.Open))
+			o.Client = modelflags.Client(g.Getter, g.Talk, g.Getenv)
 			return predictTo(c.Context(), o, output, g.Streams.Out)
 		},
 	}

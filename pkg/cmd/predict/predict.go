@@ -15,7 +15,6 @@ import (
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/cmd/internal/args"
-	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/cmd/internal/browser"
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/cmd/internal/modelflags"
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/cmd/internal/ui"
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/deployments"
@@ -56,7 +55,7 @@ reads the model: from the server that MLFLOW_TRACKING_URI names, else from the M
 			if err != nil {
 				return err
 			}
-			o.Client, o.Out = deployments.New(getter, talk, deployments.WithEnvironment(getenv), deployments.WithBrowser(browser.Open)), streams.Out
+			o.Client, o.Out = modelflags.Client(getter, talk, getenv), streams.Out
 			return o.Run(c.Context())
 		},
 	}

@@ -36,7 +36,7 @@ type Content struct {
 	Labels   map[string]string
 	Tag      string // one more name of the image, or ""
 	Anew     bool   // environment and image are made although the repository may have them
-	Builder  string // name of the one that builds a missing environment, "" for the first that can
+	Builder  string // name of the one that builds a missing environment, "" or BuilderAuto for the first that can
 	// Present finds the image that the deployment has now, "" for none: where the environment is new, it is told in what. It may be nil.
 	Present func(context.Context) (string, error)
 }
@@ -186,7 +186,7 @@ func (m *Maker) build(ctx context.Context, e Environment, named string) (digest 
 	var refused []error
 	var reasons []string
 	for _, b := range m.Builders {
-		if named != "" && b.Name() != named {
+		if named != "" && named != BuilderAuto && b.Name() != named {
 			continue
 		}
 		err := b.Check(ctx, e)

@@ -10,6 +10,8 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/cmd/internal/args"
+	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/cmd/internal/browser"
+	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/cmd/internal/ui"
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/deployments"
 )
 
@@ -75,6 +77,11 @@ func (f *Flags) Request(typed []string, getenv func(string) string) deployments.
 		r.TrackingURI, r.TrackingURIFrom = getenv(TrackingURI), TrackingURI
 	}
 	return r
+}
+
+// Client is one that finds a tracking server as MLflow's own clients do. getenv is os.Getenv.
+func Client(getter deployments.Getter, talk *ui.Progress, getenv func(string) string) *deployments.Client {
+	return deployments.New(getter, talk, deployments.WithEnvironment(getenv), deployments.WithBrowser(browser.Open))
 }
 
 // Timings names the phases that took time, in their order.

@@ -82,43 +82,21 @@ func (b *Builder) Build(ctx context.Context, e image.Environment, to *registry.R
 		return "", err
 	}
 	defer func() { err = errors.Join(err, c.Close()) }()
-	config, err := to.Config(ctx, e.Base, e.Platform)
-	if err != nil {
-		return "", err
-	}
-	dir, remove, err := uv.WorkDir(b.Cache)
-	if err != nil {
-		return "", err
-	}
-	defer func() { err = errors.Join(err, remove()) }()
-	scratch := layer.NewScratch(dir)
-	defer func() { err = errors.Join(err, scratch.Close()) }()
-
-	sum := registry.NewSum(s)
-	var layers []v1.Layer
-	g, working := errgroup.WithContext(ctx)
-	// The base travels while the engine works.
-	g.Go(func() error { return to.UploadImage(working, e.Base, e.Platform, sum.Part()) })
-	g.Go(func() (err error) {
-		system, err := b.run(working, c, e, to, dir, scratch, s)
+	return uv.Assemble(ctx, b.Cache, e, to, s, func(ctx context.Context, w uv.Work) (layers []v1.Layer, err error) {
+		system, err := b.run(ctx, c, e, to, w.Dir, w.Scratch, s)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		if system != nil {
 			layers = append(layers, system)
-			if err := to.Upload(working, layers, sum.Part()); err != nil {
-				return err
+			if err := to.Upload(ctx, layers, w.Sum.Part()); err != nil {
+				return nil, err
 			}
 		}
 		s.Note("packing")
-		packages, err := uv.Pack(working, scratch, filepath.Join(dir, "out", "env"), e, to, sum, b.Warn)
-		layers = append(layers, packages...)
-		return err
+		packages, err := uv.Pack(ctx, w.Scratch, filepath.Join(w.Dir, "out", "env"), e, to, w.Sum, b.Warn)
+		return append(layers, packages...), err
 	})
-	if err := g.Wait(); err != nil {
-		return "", err
-	}
-	return uv.Publish(ctx, to, e, config, layers, sum.Part())
 }
 
 // run lets the engine build, and unpacks what it sends into dir/out. system is the layer of system packages, nil for none.

@@ -25,7 +25,7 @@ var installer string
 const dockerfile = `FROM %s AS build
 USER root
 RUN --mount=type=bind,target=/context --mount=type=secret,id=index,target=/run/secrets/index,required=true ` +
-	`--mount=type=cache,id=kubectl-mlflow,target=/root/.cache ["python3", "/context/install.py"]
+	`--mount=type=cache,id=kubectl-mlflow,target=/var/cache/kubectl-mlflow ["python3", "/context/install.py"]
 FROM scratch
 COPY --from=build /out /
 `

@@ -9,6 +9,7 @@ import tarfile
 import time
 
 CONTEXT = "/context"
+CACHE = "/var/cache/kubectl-mlflow"  # outlives the build
 # A failure that this program tells itself. What uv says goes out as it is.
 TROUBLE = "kubectl-mlflow: "
 
@@ -106,7 +107,9 @@ def main():
         plan = json.load(f)
     with open("/run/secrets/index") as f:
         index = json.load(f)
-    environment = dict(os.environ, UV_CACHE_DIR="/root/.cache/uv", UV_COMPILE_BYTECODE="0", **index["variables"])
+    # The way to the world is apt's, too.
+    os.environ.update({name: value for name, value in index["variables"].items() if name.lower().endswith("_proxy")})
+    environment = dict(os.environ, UV_CACHE_DIR=CACHE + "/uv", PIP_CACHE_DIR=CACHE + "/pip", UV_COMPILE_BYTECODE="0", **index["variables"])
     if index["cas"]:
         with open("/tmp/index-ca.pem", "wb") as f:
             f.write(base64.b64decode(index["cas"]))

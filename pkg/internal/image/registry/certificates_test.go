@@ -8,6 +8,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
+	"errors"
 	"io"
 	"log"
 	"math/big"
@@ -111,15 +112,9 @@ func told(err error) string {
 	if err == nil {
 		return "no failure"
 	}
-	for e := err; e != nil; {
-		if f, ok := e.(*failure.Error); ok { //nolint:errorlint // each of the chain
-			return f.Reason + ": " + err.Error()
-		}
-		u, ok := e.(interface{ Unwrap() error })
-		if !ok {
-			break
-		}
-		e = u.Unwrap()
+	f, _ := errors.AsType[*failure.Error](err)
+	if f == nil {
+		return err.Error()
 	}
-	return err.Error()
+	return f.Reason + ": " + err.Error()
 }

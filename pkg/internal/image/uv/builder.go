@@ -101,11 +101,38 @@ func (b *Builder) Build(ctx context.Context, e image.Environment, to *registry.R
 	if err != nil {
 		return "", err
 	}
-	config, err := to.Config(ctx, e.Base, e.Platform)
+	return Assemble(ctx, b.Cache, e, to, s, func(ctx context.Context, w Work) ([]v1.Layer, error) {
+		target := filepath.Join(w.Dir, "env")
+		s.Note("fetching packages")
+		if err := install(ctx, uv, w.Dir, target, e, basePython(w.Base, e.Python)); err != nil {
+			return nil, err
+		}
+		note, err := b.compile(ctx, uv, w.Dir, target, e)
+		if err != nil {
+			return nil, err
+		}
+		s.Note(note)
+		return Pack(ctx, w.Scratch, target, e, to, w.Sum, b.Warn)
+	})
+}
+
+// Work is what the building of one environment has at hand.
+type Work struct {
+	Dir     string // removed in the end
+	Scratch *layer.Scratch
+	Base    *v1.ConfigFile // of e's base image
+	Sum     *registry.Sum  // of what is sent
+}
+
+// Assemble lets install make the layers of e's packages while e's base travels, puts them onto it, pushes that as e.Tag() and returns the
+// digest. cache is a directory as image.CacheDir knows it.
+func Assemble(ctx context.Context, cache string, e image.Environment, to *registry.Repository, s progress.Step,
+	install func(ctx context.Context, w Work) ([]v1.Layer, error)) (digest string, err error) {
+	base, err := to.Config(ctx, e.Base, e.Platform)
 	if err != nil {
 		return "", err
 	}
-	dir, remove, err := WorkDir(b.Cache)
+	dir, remove, err := WorkDir(cache)
 	if err != nil {
 		return "", err
 	}
@@ -116,26 +143,15 @@ func (b *Builder) Build(ctx context.Context, e image.Environment, to *registry.R
 	sum := registry.NewSum(s)
 	var layers []v1.Layer
 	g, working := errgroup.WithContext(ctx)
-	// The base travels while the packages are fetched.
 	g.Go(func() error { return to.UploadImage(working, e.Base, e.Platform, sum.Part()) })
 	g.Go(func() (err error) {
-		target := filepath.Join(dir, "env")
-		s.Note("fetching packages")
-		if err := install(working, uv, dir, target, e, basePython(config, e.Python)); err != nil {
-			return err
-		}
-		note, err := b.compile(working, uv, dir, target, e)
-		if err != nil {
-			return err
-		}
-		s.Note(note)
-		layers, err = Pack(working, scratch, target, e, to, sum, b.Warn)
+		layers, err = install(working, Work{Dir: dir, Scratch: scratch, Base: base, Sum: sum})
 		return err
 	})
 	if err := g.Wait(); err != nil {
 		return "", err
 	}
-	return Publish(ctx, to, e, config, layers, sum.Part())
+	return publish(ctx, to, e, base, layers, sum.Part())
 }
 
 // basePython is the full version of the base's Python where it tells, as the official images do, else the model's: requirements

@@ -67,9 +67,9 @@ func Pack(ctx context.Context, scratch *layer.Scratch, dir string, e image.Envir
 	return layers, nil
 }
 
-// Publish puts layers with e's packages onto e's base, of which config is the configuration, pushes the image as e.Tag() and returns its
+// publish puts layers with e's packages onto e's base, of which config is the configuration, pushes the image as e.Tag() and returns its
 // digest. Another machine may have been faster: all who deploy then stand on one environment.
-func Publish(ctx context.Context, to *registry.Repository, e image.Environment, config *v1.ConfigFile, layers []v1.Layer, s progress.Step) (digest string, err error) {
+func publish(ctx context.Context, to *registry.Repository, e image.Environment, config *v1.ConfigFile, layers []v1.Layer, s progress.Step) (digest string, err error) {
 	if digest, ok, err := to.Digest(ctx, e.Tag()); err != nil || ok {
 		return digest, err
 	}
