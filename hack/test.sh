@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Runs tiers of tests, one after the other whatever becomes of each, and sums them up in the last line.
 #
-#   hack/test.sh unit api e2e long
+#   hack/test.sh unit api e2e release long
 #
 # bin/ has been built before (make does it). CI=true in the environment turns skipped e2e tests into failures.
 set -uo pipefail
@@ -57,7 +57,20 @@ unit() {
   say "Unit tests of the lab"
   gotest lab hack/lab -shuffle on ./...
   gotest addons hack/lab/addons/google -shuffle on ./...
+  plugin
 }
+
+# plugin, a part of unit, runs the tests of the Python package, against a double of the program.
+plugin() (
+  local uv python
+  say "Tests of the Python plugin for mlflow deployments"
+  if ! uv=$(hack/uv.sh "$PWD/bin/uv") || ! python=$(PATH=$uv:$PATH hack/modelservers/python.sh "$PWD/bin" deployments); then
+    broken python pytest "no Python with MLflow: see above"
+    return
+  fi
+  PYTEST_EVENTS=$results/python.json PYTHONPATH=hack PYTHONDONTWRITEBYTECODE=1 "$python" -m pytest -q -p pytest_events -p no:cacheprovider python/tests >&2
+  [ -s "$results/python.json" ] || broken python pytest "pytest ran no test: see above"
+)
 
 # api [ARGUMENT...] runs them with more arguments for go test.
 api() {
@@ -106,6 +119,17 @@ e2e() {
   fi
 }
 
+# release makes the archive of this platform twice, and has krew install it under the oldest and the newest kubectl.
+release() {
+  if [ "$(uname -s)" != Linux ]; then
+    say "NOT RUN: the tests of a release. The kubectls that they use are Linux's"
+    skipped hack/dist release "needs Linux: this is $(uname -s)"
+    return
+  fi
+  say "Tests of a release: the same bytes twice, krew, kubectl old and new, other platforms (first time about 5 minutes)"
+  gotest release . -tags "$tags,release" -count 1 -run 'TestRelease|TestOtherPlatforms' -timeout 30m ./hack/dist
+}
+
 # lab_life boots clusters, wounds and kills them, and looks for what is left of them on this machine.
 lab_life() {
   if [ "$1" = 1 ]; then
@@ -148,14 +172,14 @@ real() (
 
 for tier in "$@"; do
   case $tier in
-  unit | api) "$tier" ;;
+  unit | plugin | api | release) "$tier" ;;
   e2e) e2e e2e ;;
   long)
     api -tags "$tags,api,long" -timeout 1h # the last -tags counts
     e2e long -tags e2e,long -timeout 10h
     ;;
   *)
-    echo "no tier $tier: unit, api, e2e, long" >&2
+    echo "no tier $tier: unit, plugin, api, e2e, release, long" >&2
     exit 2
     ;;
   esac

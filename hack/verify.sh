@@ -38,6 +38,13 @@ scripts() {
   return "$rc"
 }
 
+python() {
+  git ls-files --cached --others --exclude-standard -- '*.py' | python3 -c '
+import ast, pathlib, sys
+for name in sys.stdin.read().split():
+    ast.parse(pathlib.Path(name).read_text(), name)'
+}
+
 check "gofmt" formatted
 # The other modules hold no code of their own, or only a list of what is to be compiled.
 for m in . hack/lab hack/lab/addons/google test/e2e test/oidcprovider; do check "lint $m" lint "$m"; done
@@ -45,6 +52,7 @@ for m in $modules; do check "go mod tidy $m" tidy "$m"; done
 check "docs/reference" reference
 check "krew.yaml" go run ./hack/dist -check krew.yaml
 check "shell scripts" scripts
+check "Python" python
 
 if [ ${#failed[@]} -gt 0 ]; then
   printf '%d checks failed: %s\n' ${#failed[@]} "$(IFS=,; echo "${failed[*]}")" >&2

@@ -25,7 +25,14 @@ func (s *scene) busy() *call {
 	s.t.Helper()
 	s.live("server", kit.Life{State: kit.Waits})
 	c := s.start("install")
-	s.controller.Await(s.t, s.namespace, "deployments.v1.apps", "mlflow", func(d *unstructured.Unstructured) bool { return d != nil })
+	// The migration's end is the last that is written before that wait.
+	s.controller.Await(s.t, s.namespace, "configmaps.v1.", "kubectl-mlflow", func(record *unstructured.Unstructured) bool {
+		if record == nil {
+			return false
+		}
+		schema, _, err := unstructured.NestedString(record.Object, "data", "schema")
+		return err == nil && schema != ""
+	})
 	return c
 }
 

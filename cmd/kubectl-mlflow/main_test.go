@@ -46,6 +46,8 @@ func TestScript(t *testing.T) {
 		}
 	}))
 	t.Cleanup(registry.Close) // after the stories, which run beside each other
+	tracking := httptest.NewServer(http.HandlerFunc(trackingDouble))
+	t.Cleanup(tracking.Close)
 	testscript.Run(t, testscript.Params{
 		Dir:                 filepath.Join("testdata", "script"),
 		RequireExplicitExec: true,
@@ -55,6 +57,7 @@ func TestScript(t *testing.T) {
 			e.Setenv("HOME", filepath.Join(e.WorkDir, "home"))
 			e.Setenv("API_KUBECONFIG", kubeconfig)
 			e.Setenv("REGISTRY", strings.TrimPrefix(registry.URL, "http://"))
+			e.Setenv("TRACKING", tracking.URL)
 			e.Setenv("STORAGE_CLASS", storyClass)
 			if err := makeStoryClass(kubeconfig); err != nil {
 				return err
@@ -70,6 +73,25 @@ func TestScript(t *testing.T) {
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits},
 	})
+}
+
+// trackingDouble is a tracking server with two registered models, for those who send the password.
+func trackingDouble(w http.ResponseWriter, r *http.Request) {
+	answers := map[string]string{
+		"/api/2.0/mlflow/registered-models/search": `{"registered_models": [{"name": "iris"}, {"name": "iris-large"}, {"name": "$(rm -rf ~)"},
+			{"name": "greeting", "tags": [{"key": "mlflow.prompt.is_prompt", "value": "true"}]}]}`,
+		"/api/2.0/mlflow/registered-models/get": `{"registered_model": {"name": "iris", "aliases": [{"alias": "champion", "version": "2"}]}}`,
+		"/api/2.0/mlflow/model-versions/search": `{"model_versions": [{"name": "iris", "version": "2"}, {"name": "iris", "version": "11"}]}`,
+	}
+	if _, password, _ := r.BasicAuth(); password != "hunter2" {
+		w.WriteHeader(http.StatusUnauthorized)
+		return
+	}
+	answer, ok := answers[r.URL.Path]
+	if !ok {
+		w.WriteHeader(http.StatusNotFound)
+	}
+	_, _ = w.Write([]byte(answer))
 }
 
 // storyClass is a storage class that gives no volumes, and not the default: other tests are about a cluster that has none.

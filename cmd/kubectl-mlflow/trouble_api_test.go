@@ -43,7 +43,7 @@ type trouble struct {
 // that there were.
 func TestRealTroubles(t *testing.T) {
 	stage := newStage(t)
-	for _, c := range slices.Concat(refusedPods(), pods("server", "", serverTroubles()), pods("database", "jobs/", databaseTroubles()),
+	for _, c := range slices.Concat(refusedPods(), pods("server", "", serverTroubles()), pods("database", "deployments/", databaseTroubles()),
 		migrationTroubles(), slowTroubles(), upgradeTroubles()) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -108,7 +108,7 @@ func refusedPods() []trouble {
 			ready: func(s *scene) {
 				s.controller.Apply(s.t, s.namespace, "kit", namespaceYAML+quotaYAML)
 			},
-			code: 4, within: 12 * time.Second, says: []string{"exceeded quota: small"}, never: "jobs/",
+			code: 4, within: 12 * time.Second, says: []string{"exceeded quota: small"}, never: "deployments/",
 			cured: func(s *scene) { s.controller.Delete(s.t, s.namespace, "resourcequotas", "small") },
 		},
 		{
@@ -119,13 +119,13 @@ func refusedPods() []trouble {
 				s.controller.Apply(s.t, s.namespace, "kit", namespaceYAML+"\n---\n"+
 					webhookYAML(s.t, "pods", func() (bool, string) { return !s.shut.Load(), "no pods on Thursdays" }))
 			},
-			code: 4, within: 12 * time.Second, says: []string{"no pods on Thursdays"}, never: "jobs/",
+			code: 4, within: 12 * time.Second, says: []string{"no pods on Thursdays"}, never: "deployments/",
 			cured: func(s *scene) { s.shut.Store(false) },
 		},
 		{
 			name:  "what is waited for may not be watched",
 			ready: func(s *scene) { s.proxy.Fail(kit.Deny("watch", "statefulsets")) },
-			code:  6, within: 10 * time.Second, says: []string{"you may not watch statefulset"}, never: "jobs/",
+			code:  6, within: 10 * time.Second, says: []string{"you may not watch statefulset"}, never: "deployments/",
 			cured: func(s *scene) { s.proxy.Fail(nil) },
 		},
 	}
@@ -192,7 +192,7 @@ func databaseTroubles() []ill {
 }
 
 func migrationTroubles() []trouble {
-	return pods("migration", "deployments/", []ill{
+	return pods("migration", "", []ill{
 		{"it fails", kit.Life{State: kit.Fails}, "the database belongs to a newer MLflow\n", 10 * time.Second,
 			[]string{"job.batch/mlflow-migration-", "the database belongs to a newer MLflow"}},
 		{"it needs more memory", kit.Life{State: kit.Fails, Reason: "OOMKilled"}, "migrating\n", 10 * time.Second,
@@ -230,7 +230,7 @@ func slowTroubles() []trouble {
 			name:  "there is no volume, in time",
 			ready: func(s *scene) { s.controller.Barren(s.namespace, "no space left in pool fast") },
 			args:  []string{"install", "--timeout", patient}, code: 3, within: within,
-			says: []string{"pod/postgres-0", "persistentvolumeclaim/postgres-data does not come", "no space left in pool fast"}, never: "jobs/",
+			says: []string{"pod/postgres-0", "persistentvolumeclaim/postgres-data does not come", "no space left in pool fast"}, never: "deployments/",
 			cured: func(s *scene) { s.controller.Barren(s.namespace, "") },
 		},
 	}

@@ -6,10 +6,13 @@ import (
 	"bytes"
 	"compress/gzip"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"strings"
 	"testing"
+
+	"sigs.k8s.io/yaml"
 )
 
 func plugin(t *testing.T) *Plugin {
@@ -27,7 +30,7 @@ func plugin(t *testing.T) *Plugin {
 
 func TestTheManifestIsValidAndStaysSoWhenFilled(t *testing.T) {
 	p := plugin(t)
-	if wrong := p.validate(); len(wrong) > 0 {
+	if wrong := p.validate(targets()); len(wrong) > 0 {
 		t.Errorf("krew.yaml: %v", wrong)
 	}
 	sums := map[target]string{}
@@ -35,7 +38,7 @@ func TestTheManifestIsValidAndStaysSoWhenFilled(t *testing.T) {
 		sums[target] = strings.Repeat("ab", 32)
 	}
 	p.fill("v1.2.3-4-gabcdef", sums)
-	if wrong := p.validate(); len(wrong) > 0 {
+	if wrong := p.validate(targets()); len(wrong) > 0 {
 		t.Errorf("filled: %v", wrong)
 	}
 	if got, want := p.Spec.Platforms[4].URI, releases+"v1.2.3-4-gabcdef/kubectl-mlflow_v1.2.3-4-gabcdef_windows_amd64.zip"; got != want {
@@ -61,7 +64,7 @@ func TestValidateFinds(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			p := plugin(t)
 			c.spoil(p)
-			if wrong := strings.Join(p.validate(), "\n"); !strings.Contains(wrong, c.want) {
+			if wrong := strings.Join(p.validate(targets()), "\n"); !strings.Contains(wrong, c.want) {
 				t.Errorf("validate says %q, want something with %q", wrong, c.want)
 			}
 		})
@@ -122,5 +125,44 @@ func TestPackIsReproducibleAndReadable(t *testing.T) {
 	}
 	if len(r.File) != 2 || r.File[1].Name != "kubectl-mlflow" || r.File[1].Mode().Perm() != 0o755 {
 		t.Errorf("the .zip holds %v", r.File)
+	}
+}
+
+// TestGoreleaserBuildsTheSame holds .goreleaser.yaml against what make dist builds with.
+func TestGoreleaserBuildsTheSame(t *testing.T) {
+	text, err := os.ReadFile("../../.goreleaser.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var config struct {
+		Builds []struct {
+			Tags, Flags, Ldflags, Targets []string
+		}
+	}
+	if err := yaml.Unmarshal(text, &config); err != nil {
+		t.Fatal(err)
+	}
+	makefile, err := os.ReadFile("../../Makefile")
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := config.Builds[0]
+	if line := "\nTAGS := " + strings.Join(b.Tags, ",") + "\n"; !strings.Contains(string(makefile), line) {
+		t.Errorf("the Makefile lacks %q", line)
+	}
+	ours := strings.Join(arguments(build{version: "{{ .Tag }}"}, "x"), " ")
+	for _, part := range append(b.Flags, b.Ldflags...) {
+		if !strings.Contains(ours, part) {
+			t.Errorf("make dist builds without %q: %s", part, ours)
+		}
+	}
+	var named []string
+	for _, name := range b.Targets {
+		system, rest, _ := strings.Cut(name, "_")
+		architecture, _, _ := strings.Cut(rest, "_")
+		named = append(named, system+"/"+architecture)
+	}
+	if want := fmt.Sprint(targets()); fmt.Sprint(named) != want {
+		t.Errorf("goreleaser builds for %v, make dist for %s", named, want)
 	}
 }

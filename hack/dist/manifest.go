@@ -41,6 +41,10 @@ type Platform struct {
 	Files    []File   `json:"files"`
 }
 
+func (p Platform) target() target {
+	return target{p.Selector.MatchLabels["os"], p.Selector.MatchLabels["arch"]}
+}
+
 // Selector chooses a platform by the labels os and arch.
 type Selector struct {
 	MatchLabels map[string]string `json:"matchLabels"`
@@ -60,9 +64,9 @@ func parse(text []byte) (*Plugin, error) {
 	return p, nil
 }
 
-// validate holds p against krew's rules (validate-krew-manifest), and against ours: every platform that we build, and the
+// validate holds p against krew's rules (validate-krew-manifest), and against ours: every platform of want, and the
 // licence in each.
-func (p *Plugin) validate() []string {
+func (p *Plugin) validate(want []target) []string {
 	var wrong []string
 	must := func(ok bool, format string, args ...any) {
 		if !ok {
@@ -96,7 +100,7 @@ func (p *Plugin) validate() []string {
 			must(slices.Contains(platform.Files, File{From: file, To: "."}), "%s: files lack %s", at, file)
 		}
 	}
-	for _, t := range targets() {
+	for _, t := range want {
 		must(seen[t.String()], "spec.platforms lacks %s", t)
 	}
 	return wrong

@@ -92,6 +92,7 @@ func page(c *cobra.Command) string {
 		text = c.Short + "."
 	}
 	fmt.Fprintf(&b, "%s# %s\n\n%s\n\n", mark, c.CommandPath(), text)
+	c.InheritedFlags() // merges them: a usage line names flags that there are
 	fence(&b, c.UseLine())
 	if c.Example != "" {
 		b.WriteString("## Examples\n\n")

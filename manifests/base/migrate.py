@@ -16,7 +16,7 @@ import traceback
 
 import sqlalchemy as sa
 
-PAUSE = 2  # seconds between two looks
+PAUSE = 1  # seconds between two looks
 DATABASE_UP = 600  # seconds that `upgrade` waits for the database to answer
 HOPELESS = 65  # exit code of what another try would not mend; the Job makes none then
 LOCK = 0x6D6C666C6F77  # "mlflow": a PostgreSQL advisory lock, so that two migrations never meet

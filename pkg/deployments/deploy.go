@@ -1,6 +1,7 @@
 package deployments
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -11,7 +12,6 @@ import (
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/failure"
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/image"
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/model"
-	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/readiness"
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/serving"
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/servingruntime"
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/tracking"
@@ -21,6 +21,29 @@ import (
 // Deploy creates or updates one deployment and waits until its revision has the traffic. The same content again is "unchanged" and
 // writes nothing to the cluster. Until all checks have passed nothing is written anywhere.
 func (c *Client) Deploy(ctx context.Context, r Request) (*Result, error) {
+	p, err := c.plan(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	defer p.close()
+	if err := p.build(ctx); err != nil {
+		return nil, err
+	}
+	if err := p.rollOut(ctx); err != nil {
+		return nil, err
+	}
+	return p.result, nil
+}
+
+// plan is a deployment whose checks have passed. close must be called.
+type plan struct {
+	*Client
+	*deployment
+	request Request
+	result  *Result // so far
+}
+
+func (c *Client) plan(ctx context.Context, r Request) (*plan, error) {
 	if err := r.Validate(); err != nil {
 		return nil, err
 	}
@@ -34,23 +57,24 @@ func (c *Client) Deploy(ctx context.Context, r Request) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer d.close()
-	result := &Result{Namespace: r.Namespace, Name: r.Name, ModelURI: d.uri, Version: d.version.Version, Example: d.example && !d.loose}
-	result.Timings.Resolve = time.Since(began)
+	p := &plan{Client: c, deployment: d, request: r}
+	p.result = &Result{Namespace: r.Namespace, Name: r.Name, ModelURI: d.uri, Version: d.version.Version, Example: len(d.example) > 0 && !d.loose}
+	p.result.Timings.Resolve = time.Since(began)
+	return p, nil
+}
 
-	if d.spec.Image == "" {
-		made, err := d.images.Make(ctx, d.environment, d.content)
+// build makes the image, and sends it to its repository.
+func (p *plan) build(ctx context.Context) error {
+	if p.spec.Image == "" {
+		made, err := p.images.Make(ctx, p.deployment.environment, p.content)
 		if err != nil {
-			return nil, err
+			return err
 		}
-		result.Timings.Environment, result.Timings.Model = made.Environment, made.Model
-		d.spec.Image = made.Ref
+		p.result.Timings.Environment, p.result.Timings.Model = made.Environment, made.Model
+		p.spec.Image = made.Ref
 	}
-	result.Image = d.spec.Image
-	if err := c.rollOut(ctx, r, d.spec, result); err != nil {
-		return nil, err
-	}
-	return result, nil
+	p.result.Image = p.spec.Image
+	return nil
 }
 
 // purpose is what a walk prepares for.
@@ -63,10 +87,11 @@ const (
 
 // deployment is one walk of Deploy or Build, ready to be built.
 type deployment struct {
-	uri         string           // with a version where the request's had an alias
-	version     tracking.Version // of a model of the tracking server
-	example     bool             // it has an example of a request
-	loose       bool             // its files may change without a change of their names and sizes
+	present     *serving.Deployment // as it was before; nil where it was not there, or nobody asked
+	uri         string              // with a version where the request's had an alias
+	version     tracking.Version    // of a model of the tracking server
+	example     []byte              // of a request, that the model was logged with; nil where it was not
+	loose       bool                // its files may change without a change of their names and sizes
 	images      images
 	environment image.Environment
 	content     image.Content
@@ -97,7 +122,7 @@ func (c *Client) prepare(ctx context.Context, r Request, why purpose) (*deployme
 		if err != nil {
 			return err
 		}
-		if d.images, err = c.images(repository); err != nil {
+		if d.images, err = c.images(repository, c.progress); err != nil {
 			return err
 		}
 		return together(ctx,
@@ -143,8 +168,13 @@ func (c *Client) checkModel(ctx context.Context, r Request, why purpose, d *depl
 	if err != nil {
 		return fmt.Errorf("%s: %w", d.uri, err)
 	}
-	d.example = m.InputExample != nil
-	runtime, err := servingruntime.Choose(m, r.Name, r.ModelServer)
+	d.example = m.InputExample
+	if why != toBuild {
+		if d.present, err = c.lookUp(ctx, r); err != nil {
+			return err
+		}
+	}
+	runtime, err := servingruntime.Choose(m, cmp.Or(d.modelName(), r.Name), r.ModelServer)
 	if err != nil {
 		return err
 	}
@@ -163,16 +193,30 @@ func (c *Client) checkModel(ctx context.Context, r Request, why purpose, d *depl
 			return err
 		}
 	}
-	d.content = image.Content{Key: key, Model: files, Launcher: runtime.Files, Command: runtime.Command, Labels: maps.Clone(annotations), Tag: r.ImageTag, Anew: r.Rebuild, Builder: r.Builder}
+	d.content = image.Content{Key: key, Model: files, Launcher: runtime.Files, Command: runtime.Command, Labels: labelsOf(annotations, d.example), Tag: r.ImageTag, Anew: r.Rebuild, Builder: r.Builder}
 	d.content.Present = func(ctx context.Context) (string, error) {
 		present, err := c.knative.Get(ctx, r.Namespace, r.Name)
 		return present.Image, err
 	}
-	d.spec = serving.Spec{
-		Namespace: r.Namespace, Name: r.Name, Annotations: annotations,
-		ReadyPath: runtime.ReadyPath, Port: runtime.Port, Env: environmentOf(runtime, d.version), Timeout: r.timeout(), Only: r.Only,
+	d.spec, err = r.spec(runtime, d, annotations)
+	return err
+}
+
+// lookUp is the deployment as it is, nil where there is none.
+func (c *Client) lookUp(ctx context.Context, r Request) (*serving.Deployment, error) {
+	found, err := c.knative.Get(ctx, r.Namespace, r.Name)
+	if isNotFound(err) {
+		return nil, nil
 	}
-	return nil
+	return &found, err
+}
+
+// modelName is what the clients of a deployment that is there know its model by; "" is the deployment's name.
+func (d *deployment) modelName() string {
+	if d.present == nil {
+		return ""
+	}
+	return d.present.ModelName
 }
 
 // locate finds the model's files, on the tracking server or in a directory here, and what to call them for good. The way to them outlives
@@ -216,41 +260,16 @@ func environmentOf(runtime *servingruntime.Runtime, v tracking.Version) map[stri
 	return env
 }
 
-// rollOut writes the Service, and waits for the revision and then for its traffic.
-func (c *Client) rollOut(ctx context.Context, r Request, spec serving.Spec, result *Result) error {
-	ctx, cancel := context.WithTimeout(ctx, r.timeout())
-	defer cancel()
-	began := time.Now()
-	var applied serving.Applied
-	err := progress.Do(c.progress, fmt.Sprintf("Applying Knative Service %s in namespace %s", r.Name, r.Namespace), func(s progress.Step) error {
-		var err error
-		if applied, err = c.knative.Apply(ctx, spec); err == nil {
-			s.Note(applied.Action)
-		}
-		return err
-	})
-	if err != nil {
-		return err
-	}
-	result.Action, result.Revision = applied.Action, applied.Revision.Name
-	result.Timings.Apply = time.Since(began)
+// largestExample is what a label of an image may hold of an example: registries and nodes read an image's configuration whole.
+const largestExample = 64 << 10
 
-	began = time.Now()
-	err = progress.Do(c.progress, "Waiting for revision "+applied.Revision.Name, func(s progress.Step) error {
-		revision := readiness.Target{Object: applied.Revision, Pods: serving.Pods(applied.Revision.Name), Status: serving.RevisionStatus}
-		if err := c.wait(ctx, []readiness.Target{revision}, s); err != nil {
-			return err
-		}
-		route := readiness.Target{Object: applied.Service, Status: serving.RouteStatus(applied)}
-		return c.wait(ctx, []readiness.Target{route}, s)
-	})
-	if err != nil {
-		return err
+// labelsOf are the image's: all that it takes to deploy it elsewhere.
+func labelsOf(annotations map[string]string, example []byte) map[string]string {
+	labels := maps.Clone(annotations)
+	if len(example) > 0 && len(example) <= largestExample {
+		labels[serving.ExampleKey] = string(example)
 	}
-	result.Timings.Ready = time.Since(began)
-	deployed, err := c.knative.Get(ctx, r.Namespace, r.Name)
-	result.URL = deployed.URL
-	return err
+	return labels
 }
 
 // pinned is the URI of what an alias or a stage meant when it was resolved.

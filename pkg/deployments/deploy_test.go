@@ -34,6 +34,7 @@ func TestDeploy(t *testing.T) {
 	want := &Result{
 		Namespace: "models", Name: "iris", Action: "configured", URL: "http://iris.models.example.com", Revision: "iris-00002",
 		Image: "registry.example.com/models/iris@sha256:1234", ModelURI: "models:/iris/3", Version: "3",
+		Traffic: []Share{{Revision: "iris-00002", Percent: 100}},
 	}
 	if !reflect.DeepEqual(result, want) {
 		t.Errorf("result is %+v, want %+v", result, want)
@@ -411,6 +412,13 @@ func TestTogetherReturnsAnEndOfTheirOwnToo(t *testing.T) {
 	err := together(t.Context(), func(context.Context) error { return context.Canceled }, func(context.Context) error { return nil })
 	if !errors.Is(err, context.Canceled) {
 		t.Errorf("error is %v", err)
+	}
+}
+
+func TestTogetherTellsOneFailureOnce(t *testing.T) {
+	wall := func(context.Context) error { return errors.New("you may not get it") }
+	if err := together(t.Context(), wall, wall); err == nil || err.Error() != "you may not get it" {
+		t.Errorf("error is %q", err)
 	}
 }
 

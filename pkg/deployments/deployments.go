@@ -1,7 +1,3 @@
-// Package deployments puts MLflow models on Knative: one model version becomes one image, one revision and one URL.
-//
-// It is the Go API of the deploy half, with a promise: its signatures hold only types of its own, of pkg/failure and pkg/progress,
-// of the standard library and of Kubernetes' API machinery.
 package deployments
 
 import (
@@ -54,8 +50,8 @@ type rooms struct {
 	admin     func(ctx context.Context, i *instance.Instance) (tracking.Credentials, error)
 	track     func(server serverAt) source
 	dial      func(to cluster.ServicePort, note func(text string)) tunnel
-	images    func(repository string) (images, error)
-	pullers   func(ctx context.Context, namespace, name string) (pullers, error)
+	images    func(repository string, r progress.Reporter) (images, error)
+	pullers   func(ctx context.Context, s serving.Spec) (pullers, error)
 	knative   knative
 	logged    logs.Cluster
 	wait      func(ctx context.Context, targets []readiness.Target, s progress.Step) error
@@ -65,6 +61,9 @@ type rooms struct {
 type source interface {
 	Resolve(ctx context.Context, u tracking.URI) (tracking.Version, error)
 	Files(v tracking.Version) model.Files
+	ListModels(ctx context.Context) ([]string, error)
+	ListVersions(ctx context.Context, name string) ([]string, error)
+	ListAliases(ctx context.Context, name string) ([]string, error)
 }
 
 // tunnel is a forward.Dialer.
@@ -78,6 +77,10 @@ type knative interface {
 	Version(ctx context.Context) (string, error)
 	Check(ctx context.Context, s serving.Spec) error
 	Apply(ctx context.Context, s serving.Spec) (serving.Applied, error)
+	Promote(ctx context.Context, a serving.Applied, percent int64) (serving.Applied, error)
+	SetTraffic(ctx context.Context, namespace, name string, change func(now serving.Split, revisions []serving.Revision) ([]serving.Share, error)) (serving.Applied, error)
+	Rollback(ctx context.Context, namespace, name string) (serving.Applied, error)
+	Revisions(ctx context.Context, namespace, name string) ([]serving.Revision, error)
 	Endpoint(ctx context.Context, namespace, name, tag string) (serving.Endpoint, error)
 	Get(ctx context.Context, namespace, name string) (serving.Deployment, error)
 	List(ctx context.Context, namespace string, f func(serving.Deployment) error) error
@@ -134,8 +137,8 @@ func New(getter Getter, r progress.Reporter, options ...Option) *Client {
 				d.Note = note
 				return d
 			},
-			pullers: func(ctx context.Context, namespace, name string) (pullers, error) {
-				return pullersOf(ctx, k, serving.New(k), namespace, name)
+			pullers: func(ctx context.Context, s serving.Spec) (pullers, error) {
+				return pullersOf(ctx, k, serving.New(k), s)
 			},
 			knative: serving.New(k),
 			logged:  k,
@@ -144,7 +147,9 @@ func New(getter Getter, r progress.Reporter, options ...Option) *Client {
 			},
 		},
 	}
-	c.images = func(repository string) (images, error) { return openImages(repository, c.getenv, c.progress) }
+	c.images = func(repository string, r progress.Reporter) (images, error) {
+		return openImages(repository, c.getenv, r)
+	}
 	for _, option := range options {
 		option(c)
 	}
@@ -160,12 +165,17 @@ func (c *Client) in(namespace string) (string, error) {
 	return namespace, err
 }
 
-// existing is the namespace of a deployment that is there.
-func (c *Client) existing(ctx context.Context, namespace, name string) (string, error) {
+// place is the namespace of a deployment of that name, which is checked.
+func (c *Client) place(namespace, name string) (string, error) {
 	if err := validateName(namespace, name); err != nil {
 		return "", err
 	}
-	namespace, err := c.in(namespace)
+	return c.in(namespace)
+}
+
+// existing is the namespace of a deployment that is there.
+func (c *Client) existing(ctx context.Context, namespace, name string) (string, error) {
+	namespace, err := c.place(namespace, name)
 	if err == nil {
 		_, err = c.knative.Get(ctx, namespace, name)
 	}

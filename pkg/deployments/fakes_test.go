@@ -3,6 +3,7 @@ package deployments
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -17,6 +18,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
+	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/failure"
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/cluster"
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/image"
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/image/registry"
@@ -103,8 +105,12 @@ type stage struct {
 	present       func() (serving.Deployment, error)
 	list          func(namespace string, f func(serving.Deployment) error) error // of deployments, where it is set
 	action        string
+	keeper        string // tool that keeps the Service
+	applyErr      func(name string) error
 	wait          func(targets []readiness.Target) error
 	endpoint      serving.Endpoint
+	split         serving.Split
+	revisions     []serving.Revision
 	dialTo        string // address that every tunnel leads to
 	model         files
 
@@ -181,13 +187,23 @@ func (s *stage) client() *Client {
 		admin: func(context.Context, *instance.Instance) (tracking.Credentials, error) {
 			return s.admin, nil
 		},
-		track: func(at serverAt) source { s.at = at; return tracker{s} },
+		track: func(at serverAt) source {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			s.at = at
+			return tracker{s}
+		},
 		dial: func(to cluster.ServicePort, _ func(string)) tunnel {
 			s.call("dial " + to.Namespace + "/" + to.Service + ":" + to.Port)
 			return way{s}
 		},
-		images:  func(repository string) (images, error) { s.repository = repository; return imageMaker{s}, nil },
-		pullers: func(context.Context, string, string) (pullers, error) { return s.pods, nil },
+		images: func(repository string, _ progress.Reporter) (images, error) {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			s.repository = repository
+			return imageMaker{s}, nil
+		},
+		pullers: func(context.Context, serving.Spec) (pullers, error) { return s.pods, nil },
 		knative: knativeClient{s},
 		wait: func(_ context.Context, targets []readiness.Target, _ progress.Step) error {
 			for _, t := range targets {
@@ -223,6 +239,21 @@ func (t tracker) Resolve(_ context.Context, u tracking.URI) (tracking.Version, e
 }
 func (t tracker) Files(tracking.Version) model.Files { return t.model }
 
+func (t tracker) ListModels(context.Context) ([]string, error) {
+	return []string{"iris", "wine"}, nil
+}
+
+func (t tracker) ListVersions(_ context.Context, name string) ([]string, error) {
+	if name != "iris" {
+		return nil, nil
+	}
+	return []string{"3", "2"}, nil
+}
+
+func (t tracker) ListAliases(context.Context, string) ([]string, error) {
+	return []string{"champion"}, nil
+}
+
 type way struct{ *stage }
 
 func (w way) DialContext(ctx context.Context, _, _ string) (net.Conn, error) {
@@ -255,6 +286,8 @@ func (m imageMaker) Given(_ context.Context, ref string, e image.Environment) (i
 
 func (m imageMaker) Make(_ context.Context, e image.Environment, c image.Content) (image.Made, error) {
 	m.call("make")
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	m.environment, m.content = e, c
 	return image.Made{Ref: m.repository + "@sha256:1234", Environment: time.Minute, Model: time.Second}, nil
 }
@@ -267,16 +300,49 @@ func (k knativeClient) Check(_ context.Context, s serving.Spec) error { return k
 
 func (k knativeClient) Apply(_ context.Context, s serving.Spec) (serving.Applied, error) {
 	k.call("apply")
+	if k.applyErr != nil {
+		if err := k.applyErr(s.Name); err != nil {
+			return serving.Applied{}, err
+		}
+	}
+	k.mu.Lock()
 	k.spec = s
+	k.mu.Unlock()
 	ref := func(kind, name string) cluster.Ref {
 		r := cluster.Ref{Namespace: s.Namespace, Name: name}
 		r.Group, r.Version, r.Kind = "serving.knative.dev", "v1", kind
 		return r
 	}
-	return serving.Applied{Action: k.action, Service: ref("Service", s.Name), Revision: ref("Revision", s.Name+"-00002")}, nil
+	revision := ref("Revision", s.Name+"-00002")
+	return serving.Applied{
+		Action: k.action, Service: ref("Service", s.Name), Revision: revision, Held: s.Hold && k.action != serving.Created,
+		Shares: []serving.Share{{Revision: revision.Name, Percent: 100}}, Keeper: k.keeper,
+	}, nil
 }
 
-func (k knativeClient) Endpoint(context.Context, string, string, string) (serving.Endpoint, error) {
+func (k knativeClient) Promote(_ context.Context, a serving.Applied, percent int64) (serving.Applied, error) {
+	k.call(fmt.Sprintf("promote %d", percent))
+	return a, nil
+}
+
+func (k knativeClient) SetTraffic(_ context.Context, _, _ string, change func(serving.Split, []serving.Revision) ([]serving.Share, error)) (serving.Applied, error) {
+	shares, err := change(k.split, k.revisions)
+	return serving.Applied{Shares: shares}, err
+}
+
+func (k knativeClient) Rollback(context.Context, string, string) (serving.Applied, error) {
+	k.call("rollback")
+	return serving.Applied{}, nil
+}
+
+func (k knativeClient) Revisions(context.Context, string, string) ([]serving.Revision, error) {
+	return k.revisions, nil
+}
+
+func (k knativeClient) Endpoint(_ context.Context, _, _, tag string) (serving.Endpoint, error) {
+	if tag != "" {
+		k.call("endpoint " + tag)
+	}
 	return k.endpoint, nil
 }
 
@@ -309,4 +375,14 @@ func read(t *testing.T, r io.Reader) string {
 		t.Fatal(err)
 	}
 	return b.String()
+}
+
+// refusedAs expects err to be a failure of class and reason, with what a user needs; it returns the message.
+func refusedAs(t *testing.T, err error, class failure.Class, reason string) (message string) {
+	t.Helper()
+	f, ok := errors.AsType[*failure.Error](err)
+	if !ok || f.Class != class || f.Reason != reason || f.Message == "" || f.Hint == "" {
+		t.Fatalf("error is %#v (%v), want %s %s with message and hint", f, err, class, reason)
+	}
+	return f.Message
 }

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"slices"
+	"time"
 
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/serving"
 )
@@ -15,11 +16,21 @@ type Deployment struct {
 	ModelURI  string `json:"modelURI,omitempty"`
 	Version   string `json:"version,omitempty"`
 	RunID     string `json:"runID,omitempty"`
-	Image     string `json:"image,omitempty"`
 	URL       string `json:"url,omitempty"`
-	Ready     bool   `json:"ready"`
+	// ModelName is what clients of the Open Inference Protocol ask the model by, where that is not Name.
+	ModelName string `json:"modelName,omitempty"`
+	// Image by digest. List does not know that of a version which serves and is not the newest.
+	Image string `json:"image,omitempty"`
+	Ready bool   `json:"ready"`
 	// Reason is why it is not ready.
 	Reason string `json:"reason,omitempty"`
+	// Generation counts the changes of the Service.
+	Generation int64     `json:"generation"`
+	Created    time.Time `json:"created,omitzero"`
+	// Traffic is who gets the requests, as the gateway knows it.
+	Traffic []Share `json:"traffic,omitempty"`
+	// Set is the name of the set that declares it.
+	Set string `json:"set,omitempty"`
 }
 
 // List returns the deployments of a namespace, or of all where it is "", in order of namespace and name. Those that the Python
@@ -41,10 +52,7 @@ func (c *Client) List(ctx context.Context, namespace string) ([]Deployment, erro
 
 // Get returns one deployment, whoever has made it; an empty namespace is the kubeconfig context's. failure.Invalid where there is none.
 func (c *Client) Get(ctx context.Context, namespace, name string) (*Deployment, error) {
-	if err := validateName(namespace, name); err != nil {
-		return nil, err
-	}
-	namespace, err := c.in(namespace)
+	namespace, err := c.place(namespace, name)
 	if err != nil {
 		return nil, err
 	}
@@ -56,13 +64,10 @@ func (c *Client) Get(ctx context.Context, namespace, name string) (*Deployment, 
 	return &d, nil
 }
 
-// Delete removes a deployment; an empty namespace is the kubeconfig context's. failure.Refused where it is not ours,
-// failure.Invalid where there is none.
+// Delete removes a deployment; an empty namespace is the kubeconfig context's. failure.Refused where neither this package
+// nor mlflow-knative has made it, failure.Invalid where there is none.
 func (c *Client) Delete(ctx context.Context, namespace, name string) error {
-	if err := validateName(namespace, name); err != nil {
-		return err
-	}
-	namespace, err := c.in(namespace)
+	namespace, err := c.place(namespace, name)
 	if err != nil {
 		return err
 	}

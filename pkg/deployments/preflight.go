@@ -122,7 +122,7 @@ func (c *Client) checkRepository(ctx context.Context, name string, r *failure.Ch
 		return nil
 	}
 	r.Where = name
-	to, err := c.images(name)
+	to, err := c.images(name, c.progress)
 	if err != nil {
 		return err
 	}
@@ -136,11 +136,11 @@ func (c *Client) checkPullers(ctx context.Context, namespace, name string, r *fa
 		return nil
 	}
 	r.Where = name
-	to, err := c.images(name)
+	to, err := c.images(name, c.progress)
 	if err != nil {
 		return err
 	}
-	d, err := c.checkPull(ctx, namespace, preflightName, name, to)
+	d, err := c.checkPull(ctx, serving.Spec{Namespace: namespace, Name: preflightName}, name, to)
 	if d.text != "" {
 		r.State, r.Message, r.Hint = failure.CheckUnknown, d.text, d.hint
 	}

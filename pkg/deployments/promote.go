@@ -1,9 +1,9 @@
 package deployments
 
 import (
+	"cmp"
 	"context"
 	"fmt"
-	"time"
 
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/failure"
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/image/registry"
@@ -21,16 +21,13 @@ func (r Request) validateImage() error {
 	if _, err := registry.Open(repositoryOf(r.Image)); err != nil {
 		return invalid("ImageNameInvalid", fmt.Sprintf("%q is not the name of an image", r.Image), "write it as 'kubectl mlflow build' prints it: registry.example.com/models/iris@sha256:…")
 	}
-	if r.Timeout < 0 || r.Timeout%time.Second != 0 {
-		return invalid("TimeoutInvalid", fmt.Sprintf("timeout %s", r.Timeout), "write whole seconds, as in 90s or 10m")
-	}
 	return nil
 }
 
 // checkImage finds out what an image serves, from the labels that it was made with, and whether the cluster takes it.
 func (c *Client) checkImage(ctx context.Context, r Request, d *deployment, s progress.Step) error {
 	repository := repositoryOf(r.Image)
-	to, err := c.images(repository)
+	to, err := c.images(repository, c.progress)
 	if err != nil {
 		return err
 	}
@@ -52,7 +49,10 @@ func (c *Client) checkImage(ctx context.Context, r Request, d *deployment, s pro
 			Hint: "make one: kubectl mlflow build " + r.Name + " MODEL_URI",
 		}
 	}
-	runtime, err := servingruntime.OfImage(r.Name)
+	if d.present, err = c.lookUp(ctx, r); err != nil {
+		return err
+	}
+	runtime, err := servingruntime.OfImage(cmp.Or(d.modelName(), r.Name))
 	if err != nil {
 		return err
 	}
@@ -64,10 +64,11 @@ func (c *Client) checkImage(ctx context.Context, r Request, d *deployment, s pro
 	}
 	d.uri, d.version.Version = labels[serving.ModelURIKey], labels[serving.VersionKey]
 	d.images = to
-	d.spec = serving.Spec{
-		Namespace: r.Namespace, Name: r.Name, Image: image, Annotations: annotations,
-		ReadyPath: runtime.ReadyPath, Port: runtime.Port, Env: environmentOf(runtime, d.version), Timeout: r.timeout(), Only: r.Only,
+	d.example = []byte(labels[serving.ExampleKey])
+	if d.spec, err = r.spec(runtime, d, annotations); err != nil {
+		return err
 	}
+	d.spec.Image = image
 	return together(ctx,
 		func(ctx context.Context) error { return c.knative.Check(ctx, d.spec) },
 		func(ctx context.Context) error { return c.tellPull(ctx, r, repository, to) },

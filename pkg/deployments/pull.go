@@ -31,12 +31,13 @@ type doubt struct {
 }
 
 // checkPull tells whether the registry will give images to the deployment's pods: failure.Forbidden where it will not.
-func (c *Client) checkPull(ctx context.Context, namespace, name, repository string, to images) (doubt, error) {
-	pods, err := c.pullers(ctx, namespace, name)
+func (c *Client) checkPull(ctx context.Context, s serving.Spec, repository string, to images) (doubt, error) {
+	pods, err := c.pullers(ctx, s)
 	if err != nil {
 		return doubt{}, err
 	}
 	answer, err := to.CheckPull(ctx, pods.secrets)
+	namespace := s.Namespace
 	account := fmt.Sprintf("service account %s in namespace %s", pods.account, namespace)
 	const create = "kubectl create secret docker-registry %[2]s --namespace %[1]s --docker-server REGISTRY --docker-username USER --docker-password PASSWORD"
 	switch {
@@ -65,7 +66,11 @@ func (c *Client) checkPull(ctx context.Context, namespace, name, repository stri
 
 // tellPull says a doubt about which something can be done.
 func (c *Client) tellPull(ctx context.Context, r Request, repository string, to images) error {
-	d, err := c.checkPull(ctx, r.Namespace, r.Name, repository, to)
+	template, err := r.template()
+	if err != nil {
+		return err
+	}
+	d, err := c.checkPull(ctx, serving.Spec{Namespace: r.Namespace, Name: r.Name, Template: template, Settings: r.Settings}, repository, to)
 	if err == nil && d.hint != "" {
 		progress.Say(c.progress, "Warning: %s; to give them some: %s", d.text, d.hint)
 	}
@@ -73,8 +78,8 @@ func (c *Client) tellPull(ctx context.Context, r Request, repository string, to 
 }
 
 // pullersOf reads what the pods of a deployment, there or not yet, have for registries. What the user may not see is no error.
-func pullersOf(ctx context.Context, k *cluster.Client, knative *serving.Client, namespace, name string) (pullers, error) {
-	pods, err := knative.Puller(ctx, namespace, name)
+func pullersOf(ctx context.Context, k *cluster.Client, knative *serving.Client, s serving.Spec) (pullers, error) {
+	pods, err := knative.Puller(ctx, s)
 	if err != nil {
 		return pullers{}, err
 	}
@@ -82,9 +87,9 @@ func pullersOf(ctx context.Context, k *cluster.Client, knative *serving.Client, 
 	names := pods.PullSecrets
 	if len(names) == 0 { // only then Kubernetes adds those of the account
 		account := &corev1.ServiceAccount{}
-		err := readInto(ctx, k, corev1.SchemeGroupVersion.WithKind("ServiceAccount"), namespace, p.account, account)
+		err := readInto(ctx, k, corev1.SchemeGroupVersion.WithKind("ServiceAccount"), s.Namespace, p.account, account)
 		if failure.ClassOf(err) == failure.Forbidden {
-			p.unseen = fmt.Sprintf("you may not read service account %s in namespace %s", p.account, namespace)
+			p.unseen = fmt.Sprintf("you may not read service account %s in namespace %s", p.account, s.Namespace)
 			return p, nil
 		}
 		if err != nil && !apierrors.IsNotFound(err) { // a namespace that is new may not have its own yet
@@ -92,11 +97,11 @@ func pullersOf(ctx context.Context, k *cluster.Client, knative *serving.Client, 
 		}
 		names = account.ImagePullSecrets
 	}
-	for _, s := range names {
+	for _, named := range names {
 		secret := &corev1.Secret{}
-		err := readInto(ctx, k, corev1.SchemeGroupVersion.WithKind("Secret"), namespace, s.Name, secret)
+		err := readInto(ctx, k, corev1.SchemeGroupVersion.WithKind("Secret"), s.Namespace, named.Name, secret)
 		if failure.ClassOf(err) == failure.Forbidden {
-			p.unseen = fmt.Sprintf("you may not read secret %s in namespace %s", s.Name, namespace)
+			p.unseen = fmt.Sprintf("you may not read secret %s in namespace %s", named.Name, s.Namespace)
 			continue
 		}
 		if err != nil && !apierrors.IsNotFound(err) { // a kubelet goes on without one that is not there
@@ -104,7 +109,7 @@ func pullersOf(ctx context.Context, k *cluster.Client, knative *serving.Client, 
 		}
 		for _, key := range []string{corev1.DockerConfigJsonKey, corev1.DockerConfigKey} {
 			if config := secret.Data[key]; len(config) > 0 {
-				p.secrets = append(p.secrets, registry.PullSecret{Name: s.Name, Config: config})
+				p.secrets = append(p.secrets, registry.PullSecret{Name: named.Name, Config: config})
 			}
 		}
 	}

@@ -1,9 +1,11 @@
 package deployments
 
 import (
+	"bytes"
 	"cmp"
 	"fmt"
 	"net/url"
+	"os"
 	"regexp"
 	"strings"
 	"time"
@@ -26,6 +28,29 @@ const (
 	OnlyCreate = serving.OnlyCreate
 	OnlyUpdate = serving.OnlyUpdate
 )
+
+// Settings are what a user may say of how a model runs.
+type Settings = serving.Settings
+
+// Manifest is a file's text, by the name that failures give it.
+type Manifest struct {
+	Name    string
+	Content []byte
+}
+
+// ReadManifest reads a file that is not empty. failure.Invalid where that cannot be.
+func ReadManifest(name string) (*Manifest, error) {
+	bad := &failure.Error{Class: failure.Invalid, Reason: "ServiceTemplateUnreadable", Object: "service template", Message: "cannot read it", Hint: "check the name of the file"}
+	content, err := os.ReadFile(name) //nolint:gosec // the user names it
+	if bad.Err = err; err != nil {
+		return nil, bad
+	}
+	if len(bytes.TrimSpace(content)) == 0 {
+		bad.Object, bad.Message, bad.Hint = name, "it is empty", "write a Knative Service, or name no file"
+		return nil, bad
+	}
+	return &Manifest{Name: name, Content: content}, nil
+}
 
 // Request is one deployment of one model.
 type Request struct {
@@ -71,13 +96,40 @@ type Request struct {
 	ModelServer string
 	// Only is OnlyCreate, which refuses a deployment that is there, OnlyUpdate, which refuses one that is not, or "" for either.
 	Only Only
+	// Adopt takes over a Service of this name that is not ours, with all of it that lets a model run. One of the Python plugin
+	// mlflow-knative goes on answering to the model's name that its clients know.
+	Adopt bool
+	// Settings of how the model runs: what is not said stays as the deployment has it.
+	Settings Settings
+	// ServiceTemplate is a manifest of a Knative Service that the deployment stands on, with $name, $namespace and $image to be filled in.
+	// nil is the one of the deployment before, one without content is none.
+	ServiceTemplate *Manifest
+	// Canary is the part of the requests that the new version gets, in percent; the rest stays with those who have it. 0 is all of them.
+	Canary int64
+	// NoVerify gives the new version its requests as soon as it is ready. Without it, a model that was logged with an example of a request
+	// is asked that first, and what served before goes on serving where it does not answer.
+	NoVerify bool
 	// Timeout is how long the new revision may take to be ready, in whole seconds; 0 is DefaultTimeout.
 	Timeout time.Duration
+
+	set *string // name of the set that declares it; nil where none does
 }
 
 // Validate needs no network. failure.Invalid names what is wrong, and shows the right form.
 func (r Request) Validate() error {
 	if err := validateName(r.Namespace, r.Name); err != nil {
+		return err
+	}
+	if r.Canary < 0 || r.Canary > 99 {
+		return invalid("CanaryInvalid", fmt.Sprintf("canary %d %%", r.Canary), "write a whole number from 1 to 99, or leave it out: the new version then gets all requests")
+	}
+	if r.Timeout < 0 || r.Timeout%time.Second != 0 {
+		return invalid("TimeoutInvalid", fmt.Sprintf("timeout %s", r.Timeout), "write whole seconds, as in 90s or 10m")
+	}
+	if err := r.Settings.Validate(); err != nil {
+		return err
+	}
+	if _, err := r.template(); err != nil {
 		return err
 	}
 	if r.Image != "" {
@@ -122,13 +174,7 @@ func (r Request) Validate() error {
 		return invalid("EnvironmentImageConflict", "an environment image is used as it is: none is built",
 			"leave out --base-image, --torch-backend, --apt and --builder, or --env-image")
 	}
-	if err := servingruntime.Validate(r.ModelServer); err != nil {
-		return err
-	}
-	if r.Timeout < 0 || r.Timeout%time.Second != 0 {
-		return invalid("TimeoutInvalid", fmt.Sprintf("timeout %s", r.Timeout), "write whole seconds, as in 90s or 10m")
-	}
-	return nil
+	return servingruntime.Validate(r.ModelServer)
 }
 
 func (r Request) timeout() time.Duration {
@@ -136,6 +182,28 @@ func (r Request) timeout() time.Duration {
 		return DefaultTimeout
 	}
 	return r.Timeout
+}
+
+// template is what the request says the Service stands on; nil where it says nothing.
+func (r Request) template() (*serving.Template, error) {
+	switch {
+	case r.ServiceTemplate == nil && r.set != nil:
+		return &serving.Template{}, nil
+	case r.ServiceTemplate == nil:
+		return nil, nil
+	}
+	return serving.ParseTemplate(r.ServiceTemplate.Name, r.ServiceTemplate.Content)
+}
+
+// spec is what the request says of the Service of a model, served by runtime.
+func (r Request) spec(runtime *servingruntime.Runtime, d *deployment, annotations map[string]string) (serving.Spec, error) {
+	template, err := r.template()
+	return serving.Spec{
+		Namespace: r.Namespace, Name: r.Name, Annotations: annotations,
+		ReadyPath: runtime.ReadyPath, Port: runtime.Port, Env: environmentOf(runtime, d.version), Timeout: r.timeout(), Only: r.Only,
+		Adopt: r.Adopt, ModelName: d.modelName(),
+		Hold: r.hold(d.example), Template: template, Settings: r.Settings, Set: r.set,
+	}, err
 }
 
 // Result is what a deployment came to.
@@ -149,8 +217,12 @@ type Result struct {
 	// Image by digest.
 	Image string `json:"image"`
 	// ModelURI has a version where the request's had an alias.
-	ModelURI string  `json:"modelURI"`
-	Version  string  `json:"version,omitempty"`
+	ModelURI string `json:"modelURI"`
+	Version  string `json:"version,omitempty"`
+	// Traffic is who gets the requests now.
+	Traffic []Share `json:"traffic"`
+	// Verified tells that the new version has answered the example that its model was logged with.
+	Verified bool    `json:"verified"`
 	Timings  Timings `json:"timings"`
 	// Example tells whether the model was logged with an example of a request.
 	Example bool `json:"-"`
@@ -166,8 +238,12 @@ type Timings struct {
 	Model time.Duration `json:"model"`
 	// Apply is the write of the Service, until Knative has named its revision.
 	Apply time.Duration `json:"apply"`
-	// Ready is the wait for the revision, its pods and its traffic.
+	// Ready is the wait for the revision and its pods.
 	Ready time.Duration `json:"ready"`
+	// Verify is the asking of the model's example; 0 where it was not asked.
+	Verify time.Duration `json:"verify,omitempty"`
+	// Traffic is the giving of the requests to a version that was held back for its example, until the gateway knows.
+	Traffic time.Duration `json:"traffic,omitempty"`
 }
 
 func validateName(namespace, name string) error {

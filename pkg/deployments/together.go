@@ -3,6 +3,7 @@ package deployments
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 )
@@ -32,7 +33,8 @@ func together(ctx context.Context, fs ...func(ctx context.Context) error) error 
 	}
 	var genuine []error
 	for _, err := range failures {
-		if err != nil && (ctx.Err() != nil || !errors.Is(err, context.Canceled)) {
+		said := func(other error) bool { return other.Error() == err.Error() } // two have met the same wall
+		if err != nil && (ctx.Err() != nil || !errors.Is(err, context.Canceled)) && !slices.ContainsFunc(genuine, said) {
 			genuine = append(genuine, err)
 		}
 	}

@@ -1,6 +1,8 @@
 // Package progress is how long work tells what it does. It prints nothing; pkg/cmd/internal/ui does.
 package progress
 
+import "fmt"
+
 // Reporter is told of steps. It is safe for concurrent use.
 type Reporter interface {
 	// Start begins a step, in the present participle: "Pushing model layers".
@@ -32,6 +34,20 @@ func Say(r Reporter, format string, args ...any) {
 	}); ok {
 		r.Say(format, args...)
 	}
+}
+
+// Prefixed is r, where every step and sentence begins with prefix.
+func Prefixed(r Reporter, prefix string) Reporter { return prefixed{r, prefix} }
+
+type prefixed struct {
+	to     Reporter
+	prefix string
+}
+
+func (p prefixed) Start(name string) Step { return p.to.Start(p.prefix + name) }
+
+func (p prefixed) Say(format string, args ...any) {
+	Say(p.to, "%s", p.prefix+fmt.Sprintf(format, args...))
 }
 
 // Discard is a Reporter that nobody listens to.

@@ -90,8 +90,10 @@ func (w *world) client() *Client {
 		records:   w.records(),
 		wait: func(_ context.Context, targets []readiness.Target, _ progress.Step) error {
 			for _, target := range targets {
-				if err := w.do("wait for", target.Object); err != nil {
-					return err
+				if !target.Beside {
+					if err := w.do("wait for", target.Object); err != nil {
+						return err
+					}
 				}
 				if w.notReady != nil {
 					if err := w.notReady(target.Object); err != nil {
@@ -470,6 +472,7 @@ type noTunnel struct{}
 func (noTunnel) DialContext(context.Context, string, string) (net.Conn, error) {
 	return nil, errors.New("there is nothing at the other end")
 }
+func (noTunnel) KeepSpare()   {}
 func (noTunnel) Close() error { return nil }
 
 // killedAnywhere kills run after each entry that it makes in the journal, each time in a new world. after goes on from there; then the

@@ -33,12 +33,55 @@ func (in *installation) install(ctx context.Context) error {
 	if err := in.ensureSecrets(ctx); err != nil {
 		return err
 	}
-	for _, stage := range []string{"", database, migration, server} {
+	if err := in.stage(ctx, ""); err != nil {
+		return err
+	}
+	start := in.startOneByOne
+	if in.isFirst() {
+		start = in.startTogether
+	}
+	if err := start(ctx); err != nil {
+		return err
+	}
+	return in.finish(ctx)
+}
+
+func (in *installation) startOneByOne(ctx context.Context) error {
+	for _, stage := range []string{database, migration, server} {
 		if err := in.stage(ctx, stage); err != nil {
 			return err
 		}
 	}
-	return in.finish(ctx)
+	return nil
+}
+
+// isFirst tells whether none of the database and the server has run before.
+func (in *installation) isFirst() bool {
+	for _, obj := range slices.Concat(in.rendered.stages[database], in.rendered.stages[server]) {
+		if runsPods(obj) && in.plan[cluster.RefOf(obj)].Action != cluster.Created {
+			return false
+		}
+	}
+	return true
+}
+
+// startTogether is for what waits by itself: the migration for its database, the server for its schema. Images are pulled, volumes made and
+// Python started in the same time. The server comes when the database is ready: its pod asks for more than the migration's, and where there
+// is no room for both it must not be the first.
+func (in *installation) startTogether(ctx context.Context) error {
+	if err := in.stage(ctx, database, migration); err != nil {
+		return err
+	}
+	err := in.step(ctx, migration, func(s progress.Step) error {
+		if err := in.write(ctx, server); err != nil {
+			return err
+		}
+		return in.await(ctx, migration, s, server)
+	})
+	if err != nil {
+		return err
+	}
+	return in.step(ctx, server, func(s progress.Step) error { return in.await(ctx, server, s) })
 }
 
 // finish asks MLflow, and then takes away what the last install had and this one has not.

@@ -49,12 +49,12 @@ func TestInstallGoesStageByStage(t *testing.T) {
 		"apply service/postgres",
 		"apply persistentvolumeclaim/postgres-data",
 		"apply statefulset.apps/postgres",
+		"apply job.batch/mlflow-migration", // which waits for the database as well
 		"wait for statefulset.apps/postgres",
-		"apply job.batch/mlflow-migration",
-		"wait for job.batch/mlflow-migration",
 		"apply service/mlflow",
 		"apply persistentvolumeclaim/mlflow-artifacts",
-		"apply deployment.apps/mlflow",
+		"apply deployment.apps/mlflow", // whose pods wait for the schema
+		"wait for job.batch/mlflow-migration",
 		"wait for deployment.apps/mlflow",
 		"ask MLflow",
 	}
@@ -283,13 +283,38 @@ func TestInstallRunsAFailedMigrationAgain(t *testing.T) {
 	if !errors.Is(err, error(failing)) {
 		t.Fatalf("got %v", err)
 	}
-	if last := done[len(done)-1]; last.Kind != "Job" {
-		t.Errorf("the last change is %s", last.Object())
+	if !slices.ContainsFunc(done, func(c Change) bool { return c.Kind == "Job" }) {
+		t.Errorf("the Job is not among the changes: %v", done)
+	}
+	if did := generic(w.journal); slices.ContainsFunc(did, func(entry string) bool { return entry == "ask MLflow" || entry == "wait for deployment.apps/mlflow" }) {
+		t.Errorf("it went on after the migration: %v", did)
 	}
 	w.notReady, w.journal = nil, nil
 	w.install(t, Parameters{})
 	if wrote := generic(w.wrote()); !slices.Contains(wrote, "delete job.batch/mlflow-migration") || !slices.Contains(wrote, "apply job.batch/mlflow-migration") {
 		t.Errorf("wrote %v", wrote)
+	}
+}
+
+// What ails the migration is told while the database is awaited, and the server's while the migration is.
+func TestInstallTellsOfWhatIsUnderWayBeside(t *testing.T) {
+	for ailing, unasked := range map[string]string{"Job": "apply deployment.apps/mlflow", "Deployment": "wait for deployment.apps/mlflow"} {
+		t.Run(ailing, func(t *testing.T) {
+			w := newWorld()
+			ill := &failure.Error{Class: failure.Diagnosed, Reason: "ImageNotFound", Message: "manifest unknown"}
+			w.notReady = func(r cluster.Ref) error {
+				if r.Kind == ailing {
+					return ill
+				}
+				return nil
+			}
+			if _, err := w.client().Install(t.Context(), Parameters{}, Options{}); !errors.Is(err, error(ill)) {
+				t.Fatalf("got %v", err)
+			}
+			if did := generic(w.journal); slices.Contains(did, unasked) {
+				t.Errorf("it was told only after %q: %v", unasked, did)
+			}
+		})
 	}
 }
 

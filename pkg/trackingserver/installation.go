@@ -299,8 +299,20 @@ func (in *installation) forget(deleted []cluster.Change) {
 	})
 }
 
-// stage applies the objects of one component and waits for them.
-func (in *installation) stage(ctx context.Context, stage string) error {
+// stage applies the objects of one component, and of those that start beside it, and waits for the one.
+func (in *installation) stage(ctx context.Context, stage string, beside ...string) error {
+	return in.step(ctx, stage, func(s progress.Step) error {
+		for _, written := range append([]string{stage}, beside...) {
+			if err := in.write(ctx, written); err != nil {
+				return err
+			}
+		}
+		return in.await(ctx, stage, s, beside...)
+	})
+}
+
+// step does a part of a stage, and keeps what is known after it.
+func (in *installation) step(ctx context.Context, stage string, do func(progress.Step) error) error {
 	doing := map[string]string{
 		"":        "Preparing the namespace",
 		database:  "Starting the database",
@@ -308,30 +320,45 @@ func (in *installation) stage(ctx context.Context, stage string) error {
 		server:    "Starting MLflow",
 	}
 	return progress.Do(in.progress, doing[stage], func(s progress.Step) error {
-		objs := in.rendered.stages[stage]
-		if stage == migration {
-			if err := in.clearMigrations(ctx, objs); err != nil {
-				return err
-			}
-		}
-		if err := in.apply(ctx, objs); err != nil {
+		if err := do(s); err != nil {
 			return err
-		}
-		if stage == server {
-			if err := in.start(ctx); err != nil {
-				return err
-			}
-		}
-		if err := in.wait(ctx, waitedFor(stage, objs), s); err != nil {
-			return err
-		}
-		if stage == migration {
-			if err := in.readSchema(ctx, objs); err != nil {
-				return err
-			}
 		}
 		return in.save(ctx)
 	})
+}
+
+func (in *installation) write(ctx context.Context, stage string) error {
+	objs := in.rendered.stages[stage]
+	if stage == migration {
+		if err := in.clearMigrations(ctx, objs); err != nil {
+			return err
+		}
+	}
+	if err := in.apply(ctx, objs); err != nil {
+		return err
+	}
+	if stage == server {
+		return in.start(ctx)
+	}
+	return nil
+}
+
+// await waits for a stage. Of those that are under way beside it, it hears what waiting will not mend.
+func (in *installation) await(ctx context.Context, stage string, s progress.Step, beside ...string) error {
+	targets := in.targets(stage)
+	for _, other := range beside {
+		for _, target := range in.targets(other) {
+			target.Beside = true
+			targets = append(targets, target)
+		}
+	}
+	if err := in.wait(ctx, targets, s); err != nil {
+		return err
+	}
+	if stage == migration {
+		return in.readSchema(ctx, in.rendered.stages[migration])
+	}
+	return nil
 }
 
 // runsPods tells what is waited for. What else a stage holds is there when it is written, or is part of a pod's start.
@@ -339,9 +366,10 @@ func runsPods(obj *unstructured.Unstructured) bool {
 	return slices.Contains([]string{"StatefulSet", "Job", "Deployment"}, obj.GetKind())
 }
 
-func waitedFor(stage string, objs []*unstructured.Unstructured) []readiness.Target {
+// targets are what there is to wait for in a stage.
+func (in *installation) targets(stage string) []readiness.Target {
 	var targets []readiness.Target
-	for _, obj := range objs {
+	for _, obj := range in.rendered.stages[stage] {
 		if runsPods(obj) {
 			target := readiness.Target{Object: cluster.RefOf(obj)}
 			if stage == migration {

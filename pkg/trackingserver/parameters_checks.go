@@ -126,20 +126,24 @@ func missing(flag, why, hint string) error {
 }
 
 // reference is the grammar of an image reference: repository, then tag or digest or both.
-var reference = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9.\-]*(:[0-9]+)?(/[a-z0-9]+([._\-]+[a-z0-9]+)*)*(:[A-Za-z0-9_][A-Za-z0-9_.\-]{0,127})?(@sha256:[0-9a-f]{64})?$`)
+func reference() *regexp.Regexp {
+	return regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9.\-]*(:[0-9]+)?(/[a-z0-9]+([._\-]+[a-z0-9]+)*)*(:[A-Za-z0-9_][A-Za-z0-9_.\-]{0,127})?(@sha256:[0-9a-f]{64})?$`)
+}
 
 func checkImage(value string) error {
-	if !reference.MatchString(value) {
+	if !reference().MatchString(value) {
 		return fmt.Errorf("write it as REPOSITORY[:TAG][@sha256:DIGEST], for instance %s:v3.17.2-full", mlflowImage)
 	}
 	return nil
 }
 
 // registryName is a host with perhaps a port, and perhaps a path in it.
-var registryName = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9.\-]*(:[0-9]+)?(/[a-z0-9]+([._\-]+[a-z0-9]+)*)*$`)
+func registryName() *regexp.Regexp {
+	return regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9.\-]*(:[0-9]+)?(/[a-z0-9]+([._\-]+[a-z0-9]+)*)*$`)
+}
 
 func checkRegistry(value string) error {
-	if !registryName.MatchString(value) {
+	if !registryName().MatchString(value) {
 		return errors.New("write it as HOST[:PORT][/PATH], for instance registry.example.com/mirror; images keep the rest of their names: mlflow/mlflow, library/postgres")
 	}
 	return nil
@@ -176,19 +180,23 @@ func oneOf(values ...string) func(string) error {
 }
 
 // bucket is the URL of a place in Google Cloud Storage. A placeholder, in capitals, is none.
-var bucket = regexp.MustCompile(`^gs://[a-z0-9][a-z0-9_.\-]{1,220}[a-z0-9](/[A-Za-z0-9_.\-=+/]*)?$`)
+func bucket() *regexp.Regexp {
+	return regexp.MustCompile(`^gs://[a-z0-9][a-z0-9_.\-]{1,220}[a-z0-9](/[A-Za-z0-9_.\-=+/]*)?$`)
+}
 
 func checkBucket(value string) error {
-	if !bucket.MatchString(value) {
+	if !bucket().MatchString(value) {
 		return errors.New("write it as gs://BUCKET or gs://BUCKET/PREFIX, with a bucket's name in small letters")
 	}
 	return nil
 }
 
-var artifactURI = regexp.MustCompile(`^[a-z][a-z0-9+.\-]*://[A-Za-z0-9@][A-Za-z0-9_.\-=+@:/]*$`)
+func artifactURI() *regexp.Regexp {
+	return regexp.MustCompile(`^[a-z][a-z0-9+.\-]*://[A-Za-z0-9@][A-Za-z0-9_.\-=+@:/]*$`)
+}
 
 func checkArtifactURI(value string) error {
-	if !artifactURI.MatchString(value) || strings.HasPrefix(value, "file:") {
+	if !artifactURI().MatchString(value) || strings.HasPrefix(value, "file:") {
 		return errors.New("write it as MLflow does, for instance gs://BUCKET/PREFIX")
 	}
 	return nil
@@ -199,13 +207,16 @@ func checkInstance(value string) error {
 	return err
 }
 
-var (
-	databaseName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_\-]{0,62}$`)
-	databaseRole = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.@\-]{0,62}$`)
-)
+func databaseName() *regexp.Regexp {
+	return regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_\-]{0,62}$`)
+}
+
+func databaseRole() *regexp.Regexp {
+	return regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.@\-]{0,62}$`)
+}
 
 func checkDatabaseName(value string) error {
-	if !databaseName.MatchString(value) {
+	if !databaseName().MatchString(value) {
 		return errors.New("write it as PostgreSQL does, for instance mlflowdb")
 	}
 	return nil
@@ -215,16 +226,18 @@ func checkDatabaseUser(value string) error {
 	if short, found := strings.CutSuffix(value, ".gserviceaccount.com"); found {
 		return fmt.Errorf("of a service account's address, Cloud SQL does not want the end: %s", short)
 	}
-	if !databaseRole.MatchString(value) {
+	if !databaseRole().MatchString(value) {
 		return errors.New("write it as the database knows it, without escapes, for instance mlflow or mlflow@PROJECT.iam")
 	}
 	return nil
 }
 
-var serviceAccount = regexp.MustCompile(`^[a-z0-9\-]+@[a-z0-9.\-]+\.gserviceaccount\.com$`)
+func serviceAccount() *regexp.Regexp {
+	return regexp.MustCompile(`^[a-z0-9\-]+@[a-z0-9.\-]+\.gserviceaccount\.com$`)
+}
 
 func checkServiceAccount(value string) error {
-	if !serviceAccount.MatchString(value) {
+	if !serviceAccount().MatchString(value) {
 		return errors.New("write the service account's address, for instance mlflow@PROJECT.iam.gserviceaccount.com")
 	}
 	return nil
@@ -237,11 +250,13 @@ func checkHost(value string) error {
 	return nil
 }
 
-var hostPattern = regexp.MustCompile(`^[A-Za-z0-9.*:\[\]\-]+$`)
+func hostPattern() *regexp.Regexp {
+	return regexp.MustCompile(`^[A-Za-z0-9.*:\[\]\-]+$`)
+}
 
 func checkHosts(value string) error {
 	for host := range strings.SplitSeq(value, ",") {
-		if !hostPattern.MatchString(host) {
+		if !hostPattern().MatchString(host) {
 			return errors.New("write hosts with commas between, as clients name them: mlflow.example.com,mlflow.example.com:8443; * stands for anything")
 		}
 	}
@@ -258,14 +273,20 @@ func checkOrigins(value string) error {
 	return nil
 }
 
-var (
-	cronFields = regexp.MustCompile(`^[0-9A-Za-z*/,?\-]+( [0-9A-Za-z*/,?\-]+){4}$`)
-	cronName   = regexp.MustCompile(`^@(yearly|annually|monthly|weekly|daily|midnight|hourly)$`)
-	age        = regexp.MustCompile(`^([0-9]+(\.[0-9]+)?d)?([0-9]+(\.[0-9]+)?h)?([0-9]+(\.[0-9]+)?m)?([0-9]+(\.[0-9]+)?s)?$`)
-)
+func cronFields() *regexp.Regexp {
+	return regexp.MustCompile(`^[0-9A-Za-z*/,?\-]+( [0-9A-Za-z*/,?\-]+){4}$`)
+}
+
+func cronName() *regexp.Regexp {
+	return regexp.MustCompile(`^@(yearly|annually|monthly|weekly|daily|midnight|hourly)$`)
+}
+
+func age() *regexp.Regexp {
+	return regexp.MustCompile(`^([0-9]+(\.[0-9]+)?d)?([0-9]+(\.[0-9]+)?h)?([0-9]+(\.[0-9]+)?m)?([0-9]+(\.[0-9]+)?s)?$`)
+}
 
 func checkSchedule(value string) error {
-	if !cronFields.MatchString(value) && !cronName.MatchString(value) {
+	if !cronFields().MatchString(value) && !cronName().MatchString(value) {
 		return errors.New(`write minute, hour, day, month and weekday as cron does, for instance "0 3 * * 0"`)
 	}
 	return nil
@@ -285,7 +306,7 @@ func checkBackupSchedule(value string) error {
 }
 
 func checkAge(value string) error {
-	if !age.MatchString(value) || value == "" {
+	if !age().MatchString(value) || value == "" {
 		return errors.New("write it as MLflow does, for instance 30d or 1d12h")
 	}
 	return nil

@@ -14,7 +14,6 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/version"
-	"k8s.io/cli-runtime/pkg/genericclioptions"
 
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/failure"
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/cluster"
@@ -75,12 +74,16 @@ type records interface {
 // tunnel leads to the server's pods.
 type tunnel interface {
 	DialContext(ctx context.Context, network, address string) (net.Conn, error)
+	KeepSpare()
 	Close() error
 }
 
+// Getter finds the cluster: every genericclioptions.RESTClientGetter is one.
+type Getter = cluster.Getter
+
 // New makes a client for the cluster that getter finds. manifests is a kustomize tree with the folder overlays; r is told
 // of what takes long. Nothing is read or dialled yet.
-func New(getter genericclioptions.RESTClientGetter, manifests fs.FS, r progress.Reporter) *Client {
+func New(getter Getter, manifests fs.FS, r progress.Reporter) *Client {
 	k := cluster.New(getter)
 	return &Client{
 		manifests: manifests,

@@ -72,6 +72,7 @@ func (c *Client) PortForward(ctx context.Context, listeners []net.Listener, read
 	})
 	if err == nil {
 		ready()
+		t.KeepSpare()
 		err = forward.Serve(ctx, listeners, t.DialContext, c.progress)
 	}
 	return errors.Join(err, t.Close())

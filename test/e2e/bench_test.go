@@ -4,203 +4,120 @@ package e2e
 
 import (
 	"cmp"
-	"context"
 	"fmt"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 )
 
-// rounds is how often each is measured, in turns; what is cold is measured less.
-const (
-	rounds     = 5
-	coldRounds = 2
-)
-
-// median of durations, and how far they spread around it, in percent.
-func median(d []time.Duration) (time.Duration, float64) {
-	d = slices.Sorted(slices.Values(d))
-	m := d[len(d)/2]
-	return m, 100 * float64(d[len(d)-1]-d[0]) / float64(m)
+// row is one line of docs/benchmarks.md: what users wait for, what they would use instead, and what no program could do without.
+type row struct {
+	what   string
+	unit   string // of the values: s, ms, MiB, MiB/s
+	digits int    // behind the point
+	ours   way
+	peer   way
+	floor  way
 }
 
-// row prints one line of the table: ours, the peer's, and what there is of the one in the other.
-func row(t *testing.T, what, peer string, ours, theirs []time.Duration) {
+// way is one of the ways to the same.
+type way struct {
+	name   string
+	once   func(t *testing.T) float64 // measures it once, nil where values are there
+	values []float64                  // in rounds
+	most   float64                    // a value of as much was given up; 0 is none
+}
+
+// rounds is how often something is measured: as often as said, or, to try a row, as BENCH_ROUNDS says.
+func rounds(t *testing.T, n int) int {
 	t.Helper()
-	m, spread := median(ours)
-	p, peerSpread := median(theirs)
-	marks := ""
-	if spread > 15 || peerSpread > 15 {
-		marks = " (spread over 15 %)"
+	tried := os.Getenv("BENCH_ROUNDS")
+	if tried == "" {
+		return n
 	}
-	t.Logf("| %s | %.2f s ± %.0f %% | %s | %.2f s ± %.0f %% | %.3f%s |", what, m.Seconds(), spread/2, peer, p.Seconds(), peerSpread/2, m.Seconds()/p.Seconds(), marks)
+	few, err := strconv.Atoi(tried)
+	if err != nil || few < 1 {
+		t.Fatalf("BENCH_ROUNDS=%s is no number of rounds", tried)
+	}
+	return min(n, few)
 }
 
-// engine is a Docker engine, and MLflow's client that builds with it.
-type engine struct {
-	*store
-	path string // with docker first in it
-}
-
-// newEngine skips where DOCKER_HOST names none. The docker command gives builds the host's network: the engine has no other.
-func newEngine(t *testing.T, s *store) *engine {
+// measure takes the values and prints the row.
+func (r row) measure(t *testing.T, n int) {
 	t.Helper()
-	if os.Getenv("DOCKER_HOST") == "" {
-		t.Skip("DOCKER_HOST names no Docker engine")
-	}
-	docker := filepath.Join(s.Cache, "docker/root/usr/bin/docker")
-	dir := t.TempDir()
-	script := fmt.Sprintf("#!/bin/sh\nif [ \"$1\" = build ]; then shift; exec %[1]s build --network host \"$@\"; fi\nexec %[1]s \"$@\"\n", docker)
-	if err := os.WriteFile(filepath.Join(dir, "docker"), []byte(script), 0o700); err != nil { //nolint:gosec // a program
-		t.Fatal(err)
-	}
-	e := &engine{s, dir + string(filepath.ListSeparator) + os.Getenv("PATH")}
-	if out, err := exec.CommandContext(t.Context(), docker, "images", "--quiet").Output(); err != nil || len(out) > 0 { //nolint:gosec // ours
-		t.Fatalf("the engine has images of somebody, which the rounds would remove: %s%v", out, err)
-	}
-	return e
+	r.take(t, n)
+	r.print(t)
 }
 
-// do runs a program with the engine at hand, and returns how long it took.
-func (e *engine) do(t *testing.T, program string, args ...string) time.Duration {
+// take has the ways take turns, so that what else the machine does is the same to all.
+func (r *row) take(t *testing.T, n int) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 15*time.Minute)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, program, args...)
-	cmd.Env = append(os.Environ(), "PATH="+e.path, "DOCKER_BUILDKIT=1", "MLFLOW_DISABLE_TELEMETRY=true")
+	for range rounds(t, n) {
+		for _, w := range []*way{&r.floor, &r.peer, &r.ours} {
+			if w.once != nil {
+				w.values = append(w.values, w.once(t))
+			}
+		}
+	}
+}
+
+// print says the row as a line of a table.
+func (r row) print(t *testing.T) {
+	t.Helper()
+	ratio := r.ours.median() / r.peer.median()
+	text := fmt.Sprintf("%.*f", 2+digitsOf(ratio), ratio)
+	if r.peer.most > 0 && r.peer.median() >= r.peer.most {
+		text = "< " + text
+	}
+	t.Logf("| %s (n=%d) | %s | %s | %s | %s |", r.what, len(r.ours.values), r.cell(r.ours), r.cell(r.peer), text, r.cell(r.floor))
+}
+
+// digitsOf is how many digits more a ratio needs that is small.
+func digitsOf(ratio float64) int {
+	if ratio < 0.1 {
+		return 1
+	}
+	return 0
+}
+
+// cell is the median, half of what lies between the least and the most in percent of it, a mark where that is much, and what it is.
+func (r row) cell(w way) string {
+	if len(w.values) == 0 {
+		return cmp.Or(w.name, "–")
+	}
+	median := w.median()
+	text := fmt.Sprintf("%.*f %s", r.digits, median, r.unit)
+	spread := 100 * (slices.Max(w.values) - slices.Min(w.values)) / median
+	switch {
+	case w.most > 0 && median >= w.most:
+		text = fmt.Sprintf("> %.*f %s, given up", r.digits, w.most, r.unit)
+	case len(w.values) > 1:
+		text += fmt.Sprintf(" ± %.0f %%", spread/2)
+	}
+	if spread > 15 {
+		text += " (!)"
+	}
+	notes := []string{text}
+	if n := len(w.values); n != len(r.ours.values) {
+		notes = append(notes, fmt.Sprintf("n=%d", n))
+	}
+	if w.name != "" {
+		notes = append(notes, w.name)
+	}
+	return strings.Join(notes, ", ")
+}
+
+// median of the values, the upper one of two.
+func (w way) median() float64 {
+	return slices.Sorted(slices.Values(w.values))[len(w.values)/2]
+}
+
+// seconds is how long something takes.
+func seconds(what func()) float64 {
 	began := time.Now()
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("%s: %v\n%s", program, err, out)
-	}
-	return time.Since(began)
-}
-
-func (e *engine) docker(t *testing.T, args ...string) time.Duration {
-	t.Helper()
-	return e.do(t, filepath.Join(strings.Split(e.path, string(filepath.ListSeparator))[0], "docker"), args...)
-}
-
-// base gives the engine the base image for MLflow's builds, which have no way to the certificate authority that this machine's package index
-// may have: it is in the image. MLflow does not pay for it.
-func (e *engine) base(t *testing.T) (image string) {
-	t.Helper()
-	dir, dockerfile := t.TempDir(), "FROM "+e.BaseImage+"\n"
-	ca := cmp.Or(os.Getenv("PIP_CERT"), os.Getenv("SSL_CERT_FILE"), os.Getenv("REQUESTS_CA_BUNDLE"))
-	if ca != "" {
-		text, err := os.ReadFile(ca) //nolint:gosec // the user's own
-		if err == nil {
-			err = os.WriteFile(filepath.Join(dir, "ca.pem"), text, 0o600)
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		dockerfile += "COPY ca.pem /ca.pem\nENV PIP_CERT=/ca.pem SSL_CERT_FILE=/ca.pem REQUESTS_CA_BUNDLE=/ca.pem\n"
-	}
-	if err := os.WriteFile(filepath.Join(dir, "Dockerfile"), []byte(dockerfile), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	e.docker(t, "build", "-t", "bench-base", dir)
-	return "bench-base"
-}
-
-// buildDocker is MLflow's own way at its best: no other environment manager than pip, on a slim image; then the push.
-func (e *engine) buildDocker(t *testing.T, model string) time.Duration {
-	t.Helper()
-	base := e.base(t)
-	image := e.host + "/peer/iris:" + fmt.Sprint(time.Now().UnixNano())
-	took := e.do(t, e.python(t), "-c", `import sys, mlflow.models
-mlflow.models.build_docker(model_uri=sys.argv[1], name=sys.argv[2], env_manager="local", base_image=sys.argv[3])`, model, image, base)
-	return took + e.docker(t, "push", image)
-}
-
-// again changes a model as a further training does.
-func again(t *testing.T, model string) {
-	t.Helper()
-	fill(t, filepath.Join(model, "weights.bin"), 1<<20)
-}
-
-// TestBenchImages is what a data scientist waits for between a model and its image in the registry, against MLflow's own
-// build_docker.
-func TestBenchImages(t *testing.T) {
-	s := newStore(t)
-	e := newEngine(t, s)
-	model := s.logged(t)
-	t.Log("| what | kubectl mlflow | peer | peer's time | ratio |")
-	t.Log("|---|---|---|---|---|")
-
-	t.Run("new environment", func(t *testing.T) {
-		var ours, byDocker, theirs []time.Duration
-		for range coldRounds {
-			again(t, model)
-			// Nothing is left of the round before: packages, uv's cache, the engine's.
-			t.Setenv("UV_CACHE_DIR", t.TempDir())
-			e.docker(t, "system", "prune", "--all", "--force")
-			e.docker(t, "builder", "prune", "--all", "--force")
-			theirs = append(theirs, e.buildDocker(t, model))
-			ours = append(ours, s.build(t, model, "--rebuild", "--builder", "uv").wall)
-			e.docker(t, "system", "prune", "--all", "--force")
-			e.docker(t, "builder", "prune", "--all", "--force")
-			byDocker = append(byDocker, s.build(t, model, "--rebuild", "--builder", "docker").wall)
-		}
-		row(t, "new environment, uv, pushed", "build_docker, cold, push", ours, theirs)
-		row(t, "new environment, Docker, pushed", "build_docker, cold, push", byDocker, theirs)
-	})
-	t.Run("further version", func(t *testing.T) {
-		var ours, theirs []time.Duration
-		s.build(t, model)
-		e.buildDocker(t, model)
-		for range rounds {
-			again(t, model)
-			theirs = append(theirs, e.buildDocker(t, model))
-			b := s.build(t, model)
-			if b.Timings.Environment != 0 {
-				t.Error("the environment was built again")
-			}
-			ours = append(ours, b.wall)
-		}
-		row(t, "further version of 1 MiB, pushed", "build_docker, warm, push", ours, theirs)
-	})
-	t.Run("two gigabytes", func(t *testing.T) {
-		crane := filepath.Join(s.Cache, "bench/bin/crane")
-		s.build(t, model) // the environment
-		var ours, put, appended []time.Duration
-		for range 3 {
-			weights := filepath.Join(model, "weights.bin")
-			digest := fill(t, weights, 2<<30)
-			b := s.build(t, model)
-			ours = append(ours, b.wall)
-			t.Logf("%d MiB of memory", b.memory>>20)
-			put = append(put, s.put(t, weights, 2<<30, digest))
-			fill(t, weights, 2<<30)
-			archive := filepath.Join(t.TempDir(), "model.tar")
-			e.do(t, "tar", "-C", filepath.Dir(model), "-cf", archive, filepath.Base(model))
-			appended = append(appended, e.do(t, crane, "append", "--insecure", "--base", s.BaseImage, "--new_layer", archive, "--new_tag", s.host+"/crane:latest"))
-			if err := os.Remove(archive); err != nil {
-				t.Fatal(err)
-			}
-		}
-		row(t, "version of 2 GiB, pushed", "plain PUT of the file", ours, put)
-		row(t, "version of 2 GiB, pushed", "crane append of its archive", ours, appended)
-	})
-}
-
-// TestBenchRedeploy measures a deployment of what is deployed already, on the lab's cluster, where the demo has run.
-func TestBenchRedeploy(t *testing.T) {
-	l := openLab(t)
-	uri := deployed(t, l)
-	var took []time.Duration
-	for range rounds {
-		began := time.Now()
-		r := l.mlflow(t, append([]string{"deploy", "iris", uri}, l.deployFlags(l.Registry+"/models/iris")...)...)
-		took = append(took, time.Since(began))
-		if !strings.Contains(r.stderr, "nothing changed") {
-			t.Errorf("it was not unchanged:\n%s", r.stderr)
-		}
-	}
-	m, spread := median(took)
-	t.Logf("| unchanged model redeployed | %.2f s ± %.0f %% | | | |", m.Seconds(), spread/2)
+	what()
+	return time.Since(began).Seconds()
 }

@@ -5,11 +5,9 @@ package e2e
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
-	"net/http"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -28,6 +26,7 @@ type fault struct {
 	told    time.Duration // the cause is on the screen so long after the pod, or what should make it, was there
 	says    []string      // in the failure
 	cause   string        // what of it is the cause; "" is the first
+	seen    string        // what a pod's status or an event says of it first; "" is the cause
 	rollout string        // what kubectl rollout status is asked about; a Job has none
 }
 
@@ -40,19 +39,29 @@ func TestFaultsAreTold(t *testing.T) {
 	n.mlflow(t, "install")
 	data := n.log(t)
 	image := n.kubectl(t, "get", "deployment", "mlflow", "-o", "jsonpath={.spec.template.spec.containers[0].image}")
-	tag := image[strings.LastIndex(image, ":"):]
+	for _, f := range n.faults(t, image[strings.LastIndex(image, ":"):]) {
+		t.Run(f.name, func(t *testing.T) { n.meets(t, f, image) })
+	}
+	t.Run("volume that nobody provides", func(t *testing.T) { noVolume(t, l) })
+	n.mlflow(t, "install", "--image", image, "-k", "none")
+	n.check(t, data)
+}
+
+// faults are those of an MLflow whose image has a tag.
+func (n *installed) faults(t *testing.T, tag string) []fault {
+	t.Helper()
 	server := func(path, value string) []string {
 		return []string{"-k", patch(t, "Deployment", path, value)}
 	}
 	const container = "/spec/template/spec/containers/0"
-	for _, f := range []fault{
+	return []fault{
 		{
 			name: "image not found", flags: []string{"--image", n.Registry + "/none/mlflow" + tag}, at: "migration",
-			code: 4, told: 30 * time.Second, says: []string{"/none/mlflow" + tag, "not found", "hint: check the image's name and tag"},
+			code: 4, told: 30 * time.Second, says: []string{"/none/mlflow" + tag, "not found", "hint: check the image's name and tag"}, seen: "ErrImagePull",
 		}, {
 			name: "registry with a password", make: func() func() { return n.closedRegistry(t, "127.0.0.1:5055") },
 			flags: []string{"--image", "127.0.0.1:5055/mlflow" + tag}, at: "migration",
-			code: 4, told: 30 * time.Second, says: []string{"127.0.0.1:5055/mlflow" + tag, "hint: let the cluster pull it"},
+			code: 4, told: 30 * time.Second, says: []string{"127.0.0.1:5055/mlflow" + tag, "hint: let the cluster pull it"}, seen: "ErrImagePull",
 		}, {
 			name: "image of another platform", make: func() func() { n.pushForeign(t, "foreign/mlflow", strings.TrimPrefix(tag, ":")); return nil },
 			flags: []string{"--image", n.Registry + "/foreign/mlflow" + tag}, at: "migration",
@@ -62,13 +71,13 @@ func TestFaultsAreTold(t *testing.T) {
 			code: 4, told: 30 * time.Second, says: []string{"no such revision", "job.batch/mlflow-migration"},
 		}, {
 			name: "entry point crashes", flags: server(container+"/command", `[python, -c, "import sys; sys.exit('boom')"]`), at: "server", rollout: "deployment/mlflow",
-			code: 4, told: 30 * time.Second, says: []string{"container mlflow: it ended with exit code 1", "boom", "hint: the log says why"}, cause: "boom",
+			code: 4, told: 30 * time.Second, says: []string{"container mlflow: it ended with exit code 1", "boom", "hint: the log says why"}, cause: "boom", seen: `"exitCode": 1,`,
 		}, {
 			name: "memory limit", flags: server(container+"/resources", "{limits: {memory: 64Mi}, requests: {memory: 64Mi}}"), at: "server", rollout: "deployment/mlflow",
-			code: 4, told: 30 * time.Second, says: []string{"container mlflow: it used more memory than its limit (64Mi)", "hint: raise the container's memory limit"},
+			code: 4, told: 30 * time.Second, says: []string{"container mlflow: it used more memory than its limit (64Mi)", "hint: raise the container's memory limit"}, seen: "OOMKilled",
 		}, {
 			name: "no node has room", flags: append(server(container+"/resources/requests", "{cpu: 64}"), "--timeout=20s"), at: "server", rollout: "deployment/mlflow",
-			code: 3, told: 10 * time.Second, says: []string{"deployment.apps/mlflow", "no node takes it", "Insufficient cpu"},
+			code: 3, told: 10 * time.Second, says: []string{"no node takes it", "deployment.apps/mlflow", "Insufficient cpu"},
 		}, {
 			name: "key missing in a Secret", flags: server(container+"/env/-", "{name: TOKEN, valueFrom: {secretKeyRef: {name: mlflow-secret, key: TOKEN}}}"), at: "server", rollout: "deployment/mlflow",
 			code: 4, told: 30 * time.Second, says: []string{"couldn't find key TOKEN", "mlflow-secret", "hint: create the Secret"},
@@ -88,14 +97,9 @@ func TestFaultsAreTold(t *testing.T) {
 		}, {
 			name: "database does not answer", flags: []string{"-k", patch(t, "StatefulSet", container+"/readinessProbe/exec/command", "[pg_isready, --port=9999]"), "--timeout=40s"},
 			at: "database", rollout: "statefulset/postgres",
-			code: 3, told: 40 * time.Second, says: []string{"pod/postgres-0", "Readiness probe failed", "no response"},
+			code: 3, told: 40 * time.Second, says: []string{"Readiness probe failed", "pod/postgres-0", "no response"},
 		},
-	} {
-		t.Run(f.name, func(t *testing.T) { n.meets(t, f, image) })
 	}
-	t.Run("volume that nobody provides", func(t *testing.T) { noVolume(t, l) })
-	n.mlflow(t, "install", "--image", image, "-k", "none")
-	n.check(t, data)
 }
 
 // patch is a folder with a kustomization that sets one field of the objects of a kind.
@@ -108,35 +112,77 @@ func patch(t *testing.T, kind, path, value string) string {
 func noVolume(t *testing.T, l *lab) {
 	n := l.namespace(t, "e2e-no-volume")
 	n.create(t)
-	class := write(t, "class.yaml", "apiVersion: storage.k8s.io/v1\nkind: StorageClass\nmetadata: {name: e2e-nobody}\nprovisioner: example.com/nobody\n")
-	l.kubectl(t, "apply", "-f", class)
-	t.Cleanup(func() { l.kubectl(t, "delete", "-f", class) })
-	n.meets(t, fault{
-		name: "volume that nobody provides", flags: []string{"--storage-class", "e2e-nobody", "--timeout=20s"}, at: "database", rollout: "statefulset/postgres",
-		code: 3, told: 20 * time.Second, says: []string{"postgres-data", "example.com/nobody"},
-	}, "")
+	n.meets(t, n.noVolume(t), "")
 }
+
+func (n *installed) noVolume(t *testing.T) fault {
+	t.Helper()
+	class := write(t, "class.yaml", "apiVersion: storage.k8s.io/v1\nkind: StorageClass\nmetadata: {name: e2e-nobody}\nprovisioner: example.com/nobody\n")
+	return fault{
+		name: "volume that nobody provides", make: func() func() {
+			n.lab.kubectl(t, "apply", "-f", class)
+			return func() { n.lab.kubectl(t, "delete", "-f", class) }
+		}, flags: []string{"--storage-class", "e2e-nobody", "--timeout=20s"}, at: "database", rollout: "statefulset/postgres",
+		code: 3, told: 20 * time.Second, says: []string{"example.com/nobody", "postgres-data"},
+	}
+}
+
+// prepared makes the fault.
+func (f fault) prepared() (undo func()) {
+	if f.make != nil {
+		if undo := f.make(); undo != nil {
+			return undo
+		}
+	}
+	return func() {}
+}
+
+// sign is what tells that the cause is known.
+func (f fault) sign() string { return cmp.Or(f.cause, f.says[0]) }
 
 // meets installs into the fault, and says how long it took to tell; then kubectl is asked about the same.
 func (n *installed) meets(t *testing.T, f fault, image string) {
 	t.Helper()
-	if f.make != nil {
-		if undo := f.make(); undo != nil {
-			defer undo()
-		}
-	}
+	defer f.prepared()()
 	args := []string{"install", "-n", n.namespace}
 	if image != "" {
 		args = append(args, "--image", image, "-k", "none")
 	}
 	began := time.Now()
-	code, lines := n.lines(t, append(args, f.flags...)...)
-	ended := time.Now()
-	whole := strings.Builder{}
-	for _, line := range lines {
-		whole.WriteString(line.text + "\n")
+	met := n.tells(t, f, filepath.Join(n.root, "bin/kubectl-mlflow"), append(args, f.flags...)...)
+	since := n.first(t, f.at, began)
+	if took := met.told.Sub(since); took > f.told {
+		t.Errorf("the cause was told after %s, want %s", took.Round(time.Second), f.told)
 	}
-	t.Logf("kubectl mlflow install %s\n(exit %d)\n%s", strings.Join(f.flags, " "), code, whole.String())
+	row := fmt.Sprintf("| %s | %.0f s | %.0f s | %d | %s |", f.name, met.told.Sub(since).Seconds(), met.ended.Sub(since).Seconds(), f.code, met.line)
+	if peers {
+		for _, said := range n.kubectlSays(t, f.kubectl(t, n)) {
+			last := strings.Split(strings.TrimSpace(said.text), "\n")
+			row += fmt.Sprintf(" %.0f s, exit %d: %s |", said.took.Seconds(), said.code, last[len(last)-1])
+		}
+	}
+	t.Log(row)
+}
+
+// met is when the plugin told a cause, and in which line; and when it ended.
+type met struct {
+	told, ended time.Time
+	line        string
+}
+
+// tells runs a program into a fault, and looks at what it says.
+func (n *installed) tells(t *testing.T, f fault, program string, args ...string) met {
+	t.Helper()
+	code, lines := n.lines(t, program, args...)
+	m := met{ended: time.Now()}
+	whole := strings.Builder{}
+	for _, l := range lines {
+		whole.WriteString(l.text + "\n")
+		if m.told.IsZero() && strings.Contains(l.text, f.sign()) {
+			m.told, m.line = l.at, l.text
+		}
+	}
+	t.Logf("%s %s\n(exit %d)\n%s", filepath.Base(program), strings.Join(args, " "), code, whole.String())
 	if code != f.code {
 		t.Errorf("exit code %d, want %d", code, f.code)
 	}
@@ -145,26 +191,10 @@ func (n *installed) meets(t *testing.T, f fault, image string) {
 			t.Errorf("stderr lacks %q", text)
 		}
 	}
-	since := n.first(t, f.at, began)
-	cause := f.says[0]
-	if f.cause != "" {
-		cause = f.cause
+	if m.told.IsZero() {
+		m.told = m.ended
 	}
-	told, line := ended, ""
-	for _, l := range lines {
-		if strings.Contains(l.text, cause) {
-			told, line = l.at, l.text
-			break
-		}
-	}
-	if took := told.Sub(since); took > f.told {
-		t.Errorf("the cause was told after %s, want %s", took.Round(time.Second), f.told)
-	}
-	row := fmt.Sprintf("| %s | %.0f s | %.0f s | %d | %s |", f.name, told.Sub(since).Seconds(), ended.Sub(since).Seconds(), code, line)
-	if peers {
-		row += n.kubectlSays(t, f)
-	}
-	t.Log(row)
+	return m
 }
 
 // timedLine is a line, and when it was written.
@@ -173,12 +203,12 @@ type timedLine struct {
 	text string
 }
 
-// lines runs the plugin and returns what it said on stderr.
-func (n *installed) lines(t *testing.T, args ...string) (code int, lines []timedLine) {
+// lines runs a program and returns what it said on stderr.
+func (n *installed) lines(t *testing.T, program string, args ...string) (code int, lines []timedLine) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
-	cmd := n.command(ctx, nil, filepath.Join(n.root, "bin/kubectl-mlflow"), args...)
+	cmd := n.command(ctx, nil, program, args...)
 	stderr, err := cmd.StderrPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -216,36 +246,48 @@ func (n *installed) first(t *testing.T, component string, began time.Time) time.
 	return time.Time{}
 }
 
-// kubectlSays is what the guide's `kubectl wait` and `kubectl rollout status` say of the fault, which is there already, in at most a
-// minute.
-func (n *installed) kubectlSays(t *testing.T, f fault) string {
+// kubectl are the guide's `kubectl wait` and `kubectl rollout status` for what the fault hits, which has to be there already. They are given
+// a minute.
+func (f fault) kubectl(t *testing.T, n *installed) [][]string {
 	t.Helper()
 	waits := []string{"wait", "--for=condition=ready", "pod", "-l", "app.kubernetes.io/component=" + f.at, "--timeout=60s"}
 	if f.at == "migration" {
 		jobs := strings.Fields(n.kubectl(t, "get", "jobs", "-l", "app.kubernetes.io/component="+f.at, "--sort-by=.metadata.creationTimestamp", "-o", "name"))
 		waits = []string{"wait", "--for=condition=complete", jobs[len(jobs)-1], "--timeout=60s"}
 	}
-	asked := [][]string{waits}
-	if f.rollout != "" {
-		asked = append(asked, []string{"rollout", "status", f.rollout, "--timeout=60s"})
+	if f.rollout == "" {
+		return [][]string{waits}
 	}
-	cells := make([]string, len(asked))
-	var all sync.WaitGroup
-	for i, args := range asked {
-		all.Go(func() {
+	return [][]string{waits, {"rollout", "status", f.rollout, "--timeout=60s"}}
+}
+
+// said is what kubectl has said, and after how long it ended.
+type said struct {
+	took time.Duration
+	code int
+	text string
+}
+
+// kubectlSays runs commands of kubectl beside each other.
+func (n *installed) kubectlSays(t *testing.T, commands [][]string) []said {
+	t.Helper()
+	all := make([]said, len(commands))
+	var running sync.WaitGroup
+	for i, args := range commands {
+		running.Go(func() {
 			began := time.Now()
 			cmd := n.command(t.Context(), nil, n.Kubectl, append([]string{"-n", n.namespace}, args...)...)
 			out, err := cmd.CombinedOutput()
+			all[i] = said{took: time.Since(began), code: -1, text: string(out)}
 			if cmd.ProcessState == nil {
-				cells[i] = err.Error()
+				all[i].text = err.Error()
 				return
 			}
-			last := strings.Split(strings.TrimSpace(string(out)), "\n")
-			cells[i] = fmt.Sprintf("%.0f s, exit %d: %s", time.Since(began).Seconds(), cmd.ProcessState.ExitCode(), last[len(last)-1])
+			all[i].code = cmd.ProcessState.ExitCode()
 		})
 	}
-	all.Wait()
-	return " " + strings.Join(cells, " | ") + " |"
+	running.Wait()
+	return all
 }
 
 // closedRegistry is a registry with a password at an address of the node's own: for the loopback containerd does without TLS.
@@ -275,34 +317,8 @@ func (n *installed) closedRegistry(t *testing.T, address string) (stop func()) {
 func (n *installed) pushForeign(t *testing.T, repository, tag string) {
 	t.Helper()
 	config := []byte(`{"architecture":"s390x","os":"linux","config":{},"rootfs":{"type":"layers","diff_ids":[]}}`)
-	base := "http://" + n.Registry + "/v2/" + repository
-	digest := func(data []byte) string { sum := sha256.Sum256(data); return "sha256:" + hex.EncodeToString(sum[:]) }
-	put := func(url, kind string, body []byte) {
-		request, err := http.NewRequestWithContext(t.Context(), http.MethodPut, url, bytes.NewReader(body))
-		if err != nil {
-			t.Fatal(err)
-		}
-		request.Header.Set("Content-Type", kind)
-		response, err := http.DefaultClient.Do(request)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := response.Body.Close(); err != nil || response.StatusCode != http.StatusCreated {
-			t.Fatalf("PUT %s: %s, %v", url, response.Status, err)
-		}
-	}
-	response, err := http.Post(base+"/blobs/uploads/", "", nil) //nolint:noctx // the lab's own registry
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := response.Body.Close(); err != nil || response.StatusCode != http.StatusAccepted {
-		t.Fatalf("begin an upload: %s, %v", response.Status, err)
-	}
-	put(response.Header.Get("Location")+"&digest="+digest(config), "application/octet-stream", config)
-	const image = "application/vnd.oci.image.manifest.v1+json"
-	manifest := fmt.Appendf(nil, `{"schemaVersion":2,"mediaType":%q,"config":{"mediaType":"application/vnd.oci.image.config.v1+json","size":%d,"digest":%q},"layers":[]}`, image, len(config), digest(config))
-	put(base+"/manifests/"+digest(manifest), image, manifest)
-	const list = "application/vnd.oci.image.index.v1+json"
-	index := fmt.Appendf(nil, `{"schemaVersion":2,"mediaType":%q,"manifests":[{"mediaType":%q,"size":%d,"digest":%q,"platform":{"architecture":"s390x","os":"linux"}}]}`, list, image, len(manifest), digest(manifest))
-	put(base+"/manifests/"+tag, list, index)
+	manifest := fmt.Appendf(nil, `{"schemaVersion":2,"mediaType":%q,"config":{"mediaType":%q,"size":%d,"digest":%q},"layers":[]}`, ociManifest, ociConfig, len(config), n.blob(t, repository, config))
+	n.manifest(t, repository, digest(manifest), ociManifest, manifest)
+	index := fmt.Appendf(nil, `{"schemaVersion":2,"mediaType":%q,"manifests":[{"mediaType":%q,"size":%d,"digest":%q,"platform":{"architecture":"s390x","os":"linux"}}]}`, ociIndex, ociManifest, len(manifest), digest(manifest))
+	n.manifest(t, repository, tag, ociIndex, index)
 }

@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -17,24 +18,27 @@ type installed struct {
 	*lab
 	namespace string
 	url       string // where clients find it; "" is by kubectl mlflow port-forward
+	unawaited bool   // the test does not wait for the namespace's end
 }
 
 func (l *lab) namespace(t *testing.T, name string) *installed {
 	t.Helper()
-	remove := func() {
-		l.kubectl(t, "delete", "namespace", name, "--ignore-not-found", "--wait", "--timeout=3m")
-	}
-	remove() // what an earlier run left
 	n := &installed{lab: l, namespace: name}
+	n.remove(t) // what an earlier run left
 	t.Cleanup(func() {
 		if t.Failed() {
 			n.look(t)
 		}
 		if os.Getenv("KUBECTL_MLFLOW_TEST_KEEP") == "" {
-			remove()
+			n.remove(t)
 		}
 	})
 	return n
+}
+
+func (n *installed) remove(t *testing.T) {
+	t.Helper()
+	n.lab.kubectl(t, "delete", "namespace", n.namespace, "--ignore-not-found", fmt.Sprintf("--wait=%t", !n.unawaited), "--timeout=6m")
 }
 
 // create makes the namespace beforehand, as an administrator does who enforces the strictest Pod Security.
@@ -113,6 +117,18 @@ func (l *lab) python(t *testing.T) string {
 		t.Fatalf("hack/demo/python.sh: exit %d", r.code)
 	}
 	return strings.TrimSpace(r.stdout)
+}
+
+// logged is the directory of a scikit-learn model as MLflow saves it, with an example.
+func (l *lab) logged(t *testing.T) string {
+	t.Helper()
+	dir := filepath.Join(t.TempDir(), "iris")
+	r := l.run(t, nil, l.python(t), "-c", `import sys, mlflow.sklearn, numpy, sklearn.linear_model
+mlflow.sklearn.save_model(sklearn.linear_model.LogisticRegression().fit([[0.0], [1.0]], [0, 1]), sys.argv[1], input_example=numpy.array([[0.0], [1.0]]))`, dir)
+	if r.code != 0 {
+		t.Fatalf("save a model: exit %d", r.code)
+	}
+	return dir
 }
 
 // logged is what client.py has logged.

@@ -34,7 +34,7 @@ func TestInstallKilledFiveTimes(t *testing.T) {
 	for _, stage := range []string{
 		"Checking what will change", "Preparing the namespace", "Starting the database", "Bringing the database's schema to MLflow's", "Starting MLflow",
 	} {
-		n.killAfter(t, stage+" ... done")
+		n.killAt(t, stage+" ... done", "install", "-n", n.namespace)
 		remember()
 	}
 	n.mlflow(t, "install")
@@ -50,10 +50,10 @@ func TestInstallKilledFiveTimes(t *testing.T) {
 	}
 }
 
-// killAfter starts an install, and kills it as soon as it has said a line.
-func (n *installed) killAfter(t *testing.T, line string) {
+// killAt starts the program, and kills it as soon as it has said a line.
+func (n *installed) killAt(t *testing.T, line string, args ...string) {
 	t.Helper()
-	cmd := n.command(t.Context(), nil, filepath.Join(n.root, "bin/kubectl-mlflow"), "install", "-n", n.namespace)
+	cmd := n.command(t.Context(), nil, filepath.Join(n.root, "bin/kubectl-mlflow"), args...)
 	stderr, err := cmd.StderrPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -74,8 +74,8 @@ func (n *installed) killAfter(t *testing.T, line string) {
 		}
 	}
 	_ = cmd.Wait() // it was killed
-	t.Logf("install, killed after %q, had said:\n%s", line, said.String())
+	t.Logf("%s, killed after %q, had said:\n%s", args[0], line, said.String())
 	if !killed {
-		t.Fatalf("install never said %q", line)
+		t.Fatalf("%s never said %q", args[0], line)
 	}
 }

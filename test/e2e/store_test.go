@@ -32,14 +32,7 @@ type store struct {
 func newStore(t *testing.T) *store {
 	t.Helper()
 	l := openLab(t)
-	free, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	s := &store{lab: l, host: free.Addr().String(), data: filepath.Join(t.TempDir(), "data")}
-	if err := free.Close(); err != nil {
-		t.Fatal(err)
-	}
+	s := &store{lab: l, host: free(t), data: filepath.Join(t.TempDir(), "data")}
 	config := write(t, "registry.yaml", fmt.Sprintf("version: 0.1\nlog: {level: error, accesslog: {disabled: true}}\nstorage: {filesystem: {rootdirectory: %q}}\nhttp: {addr: %q}\n", s.data, s.host))
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
 	cmd := l.command(ctx, nil, filepath.Join(l.Bin, "docker-registry"), "serve", config)
@@ -67,6 +60,19 @@ func newStore(t *testing.T) *store {
 			t.Fatalf("the registry does not listen: %v", err)
 		}
 	}
+}
+
+// free is an address of the loopback that nobody listens on.
+func free(t *testing.T) (address string) {
+	t.Helper()
+	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := listener.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return listener.Addr().String()
 }
 
 // size is how many bytes the registry keeps.
@@ -119,18 +125,6 @@ func (s *store) build(t *testing.T, model string, flags ...string) built {
 		b.memory = usage.Maxrss << 10
 	}
 	return b
-}
-
-// logged is the directory of a scikit-learn model as MLflow saves it.
-func (s *store) logged(t *testing.T) string {
-	t.Helper()
-	dir := filepath.Join(t.TempDir(), "iris")
-	r := s.run(t, nil, s.python(t), "-c", `import sys, mlflow.sklearn, sklearn.linear_model
-mlflow.sklearn.save_model(sklearn.linear_model.LogisticRegression().fit([[0.0], [1.0]], [0, 1]), sys.argv[1])`, dir)
-	if r.code != 0 {
-		t.Fatalf("save a model: exit %d", r.code)
-	}
-	return dir
 }
 
 // fill writes n random bytes to a file, which nothing compresses, and returns their digest.

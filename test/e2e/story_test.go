@@ -5,8 +5,10 @@ package e2e
 import (
 	"encoding/json"
 	"net/http"
+	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -25,6 +27,7 @@ func TestStory(t *testing.T) {
 		{"install again changes nothing", installAgain},
 		{"deploy again changes nothing", deployAgain},
 		{"MLflow's own words say the same", mlflowsWords},
+		{"the TAB key knows what is there", tab},
 		{"what is deployed can be waited for, and its log read", look},
 		{"a command finds MLflow through port-forward", command},
 		{"the tracking API answers through port-forward", api},
@@ -42,6 +45,24 @@ func TestStory(t *testing.T) {
 func demo(t *testing.T, l *lab) {
 	if r := l.run(t, nil, filepath.Join(l.root, "hack/demo.sh")); r.code != 0 {
 		t.Fatalf("hack/demo.sh: exit %d", r.code)
+	}
+}
+
+// tab completes through kubectl, as a shell does.
+func tab(t *testing.T, l *lab) {
+	bin := t.TempDir()
+	l.mlflow(t, "completion", "install", "--directory", bin)
+	path := "PATH=" + strings.Join([]string{bin, filepath.Join(l.root, "bin"), l.Bin, os.Getenv("PATH")}, string(filepath.ListSeparator))
+	for typed, want := range map[string]string{
+		"mlflow deploy iris models:/":      "models:/iris",
+		"mlflow deploy iris models:/iris/": "models:/iris/1",
+		"mlflow predict ":                  "iris",
+		"mlflow status --namespace mlf":    "mlflow",
+	} {
+		r := l.run(t, []string{path}, l.Kubectl, append([]string{"__complete"}, strings.Split(typed, " ")...)...)
+		if !slices.Contains(strings.Split(r.stdout, "\n"), want) {
+			t.Errorf("%s<TAB>: %q, want %q among them", typed, r.stdout, want)
+		}
 	}
 }
 
@@ -111,6 +132,14 @@ func mlflowsWords(t *testing.T, l *lab) {
 	var answer, second predictions
 	if err := json.Unmarshal([]byte(l.mlflow(t, "predict", "iris", "--example").stdout), &answer); err != nil || len(answer.Predictions) != 2 {
 		t.Errorf("predict --example: %+v, %v", answer, err)
+	}
+	for request, rows := range map[string]int{
+		"--example": 2,
+		`--input={"inputs": [{"name": "x", "shape": [1, 4], "datatype": "FP64", "data": [5.1, 3.5, 1.4, 0.2]}]}`: 1,
+	} {
+		if table := l.mlflow(t, "predict", "iris", request, "-o", "table").stdout; strings.Count(table, "\n") != rows+1 {
+			t.Errorf("%s: want a header and %d rows:\n%s", request, rows, table)
+		}
 	}
 	// The same bytes under another name, as they would go to another cluster.
 	l.mlflow(t, "deploy", "copy", "--image", got.Image)

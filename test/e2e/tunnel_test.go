@@ -163,12 +163,18 @@ func (tun *tunnel) put(path string, n int64) (string, error) {
 
 // ask is one small request on a connection of its own.
 func (tun *tunnel) ask() error {
-	response, err := client().Get(tun.url + "/health") //nolint:noctx // it has a timeout
+	_, err := tun.askBy(client())
+	return err
+}
+
+// askBy is one small request of a client, which the pod answers with its name.
+func (tun *tunnel) askBy(c *http.Client) (pod string, err error) {
+	response, err := c.Get(tun.url + "/health") //nolint:noctx // it has a timeout
 	if err != nil {
-		return err
+		return "", err
 	}
-	_, err = io.Copy(io.Discard, response.Body)
-	return cmp.Or(err, response.Body.Close())
+	body, err := io.ReadAll(response.Body)
+	return string(body), cmp.Or(err, response.Body.Close())
 }
 
 // connections come and go, and leave nothing behind in the process.
@@ -300,39 +306,46 @@ func (tun *tunnel) throughput(t *testing.T) {
 
 // podDeleted deletes the pod under load. Connections wait for its successor and are served as soon as that is ready.
 func (tun *tunnel) podDeleted(t *testing.T) {
-	var answered []time.Time
-	var mu sync.Mutex
+	const patience = 2 * time.Second
+	deleted, ready, first := tun.replaced(t, patience)
+	if first.IsZero() {
+		t.Fatalf("the successor was ready at %s, and did not answer in %s", ready, patience)
+	}
+	t.Logf("the successor was ready %.1f s after the deletion, and the first answer came %.1f s after that", ready.Sub(deleted).Seconds(), first.Sub(ready).Seconds())
+}
+
+// replaced deletes the server's pod under load. It says when that was, when a successor was ready, and when that answered for the first
+// time: never, where it does not with some patience.
+func (tun *tunnel) replaced(t *testing.T, patience time.Duration) (deleted, ready, first time.Time) {
+	t.Helper()
+	old := strings.TrimPrefix(tun.kubectl(t, "get", "pods", "-l", "app=mlflow", "-o", "name"), "pod/")
+	answered := make(chan time.Time, 1) // for the first time
 	ctx, stop := context.WithCancel(t.Context())
-	defer stop()
 	var load sync.WaitGroup
+	defer load.Wait()
+	defer stop()
 	for range 4 {
 		load.Go(func() {
-			for ctx.Err() == nil {
-				if tun.ask() == nil { // what was under way in the pod is broken off
-					mu.Lock()
-					answered = append(answered, time.Now())
-					mu.Unlock()
+			pause := time.NewTicker(10 * time.Millisecond) // a port that nobody listens on refuses at once
+			defer pause.Stop()
+			for ; ctx.Err() == nil; <-pause.C {
+				if pod, err := tun.askBy(client()); err == nil && pod != old { // what was under way in the old pod is broken off
+					select {
+					case answered <- time.Now():
+					default:
+					}
 				}
 			}
 		})
 	}
-	old := tun.kubectl(t, "get", "pods", "-l", "app=mlflow", "-o", "name")
-	tun.kubectl(t, "delete", old, "--wait=false")
-	deleted := time.Now()
-	ready := tun.successorReady(t, old)
-	time.Sleep(2500 * time.Millisecond) // the load goes on
-	stop()
-	load.Wait()
-	first := time.Time{}
-	for _, at := range answered {
-		if at.After(ready.Add(-time.Second)) && (first.IsZero() || at.Before(first)) {
-			first = at
-		}
+	tun.kubectl(t, "delete", "pod", old, "--wait=false")
+	deleted = time.Now()
+	ready = tun.successorReady(t, old)
+	select {
+	case first = <-answered:
+	case <-time.After(patience):
 	}
-	if first.IsZero() || first.Sub(ready) > 2*time.Second {
-		t.Errorf("the successor was ready at %s, and the first answer came at %s", ready, first)
-	}
-	t.Logf("the successor was ready %.1f s after the deletion, and the first answer came %.1f s after that", ready.Sub(deleted).Seconds(), first.Sub(ready).Seconds())
+	return deleted, ready, first
 }
 
 // successorReady is when kubectl saw another pod ready.
@@ -353,7 +366,7 @@ func (tun *tunnel) successorReady(t *testing.T, old string) time.Time {
 	}()
 	for lines := bufio.NewScanner(out); lines.Scan(); {
 		name, status, _ := strings.Cut(lines.Text(), " ")
-		if "pod/"+name != old && status == "True" {
+		if name != old && status == "True" {
 			return time.Now()
 		}
 	}

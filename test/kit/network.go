@@ -14,6 +14,7 @@ type Network struct {
 
 	mu    sync.Mutex
 	lost  map[net.Conn]bool // on both sides: all that is read from them goes nowhere
+	over  bool
 	conns []net.Conn
 }
 
@@ -39,6 +40,9 @@ func NewNetwork(t testing.TB, address string) *Network {
 			}
 			n.mu.Lock()
 			n.conns = append(n.conns, near, far)
+			if n.over { // the test has ended meanwhile
+				_, _ = near.Close(), far.Close()
+			}
 			n.mu.Unlock()
 			running.Go(func() { n.carry(near, far) })
 			running.Go(func() { n.carry(far, near) })
@@ -47,6 +51,7 @@ func NewNetwork(t testing.TB, address string) *Network {
 	t.Cleanup(func() {
 		_ = listener.Close()
 		n.mu.Lock()
+		n.over = true
 		for _, conn := range n.conns {
 			_ = conn.Close()
 		}

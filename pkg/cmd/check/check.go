@@ -12,7 +12,6 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
-	"k8s.io/cli-runtime/pkg/genericclioptions"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 
 	"github.com/kubectl-mlflow/kubectl-mlflow/manifests"
@@ -39,7 +38,7 @@ const docs = "https://github.com/kubectl-mlflow/kubectl-mlflow/blob/main/docs/tr
 const before = time.Minute
 
 // NewCommand makes the command. getenv is os.Getenv.
-func NewCommand(getter genericclioptions.RESTClientGetter, streams genericiooptions.IOStreams, talk *ui.Progress, getenv func(string) string) *cobra.Command {
+func NewCommand(getter trackingserver.Getter, streams genericiooptions.IOStreams, talk *ui.Progress, getenv func(string) string) *cobra.Command {
 	flags := Flags{}
 	command := &cobra.Command{
 		Use:   "check",

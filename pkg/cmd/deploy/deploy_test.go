@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/spf13/pflag"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/cmd/internal/ui"
@@ -49,5 +50,17 @@ func TestRun(t *testing.T) {
 				t.Errorf("stdout %q, want %q\nstderr %q, want %q", out.String(), c.out, errOut.String(), c.errOut)
 			}
 		})
+	}
+}
+
+func TestWhatIsSaidOfTheRolloutReachesTheRequest(t *testing.T) {
+	flags, set := NewFlags(), pflag.NewFlagSet("deploy", pflag.ContinueOnError)
+	flags.Add(set)
+	if err := set.Parse([]string{"--canary", "10", "--no-verify", "--adopt"}); err != nil {
+		t.Fatal(err)
+	}
+	o, err := flags.ToOptions([]string{"iris", "models:/iris/3"}, func(string) string { return "" })
+	if err != nil || o.Request.Canary != 10 || !o.Request.NoVerify || !o.Request.Adopt || o.Request.Timeout != deployments.DefaultTimeout {
+		t.Errorf("%+v, %v", o, err)
 	}
 }

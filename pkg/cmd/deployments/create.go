@@ -25,13 +25,13 @@ func newModel(only, short, long, example string, g Group) *cobra.Command {
 		Args:        args.AtMost(2),
 		Annotations: map[string]string{ui.Interrupted: deploy.Interrupted},
 		RunE: func(c *cobra.Command, typed []string) error {
-			o, err := options(c, flags, spelled, typed, g)
+			o, err := options(c, &flags, spelled, typed, g)
 			if err != nil {
 				return err
 			}
 			o.Request.Only = deployments.Only(only)
 			o.Client, o.Streams, o.Talk = modelflags.Client(g.Getter, g.Talk, g.Getenv), g.Streams, g.Talk
-			o.Next = deploy.Next(c, o.Request.Name)
+			o.Next, o.Promote = deploy.Next(c, o.Request.Name), ui.Next(c, "traffic", o.Request.Name, "--promote")
 			return o.Run(c.Context())
 		},
 	}
@@ -41,7 +41,7 @@ func newModel(only, short, long, example string, g Group) *cobra.Command {
 }
 
 // options are what the words and MLflow's flags ask for together.
-func options(c *cobra.Command, flags deploy.Flags, spelled mlflowFlags, typed []string, g Group) (*deploy.Options, error) {
+func options(c *cobra.Command, flags *deploy.Flags, spelled mlflowFlags, typed []string, g Group) (*deploy.Options, error) {
 	typed, err := words(typed, []string{"NAME", "MODEL_URI"}, spelled.Name, spelled.ModelURI)
 	if err != nil {
 		return nil, err
@@ -53,17 +53,28 @@ func options(c *cobra.Command, flags deploy.Flags, spelled mlflowFlags, typed []
 	if err != nil {
 		return nil, err
 	}
-	flags.ImageRepository = cmp.Or(flags.ImageRepository, config["image_repository"])
-	flags.ImageTag = cmp.Or(flags.ImageTag, config["image_tag"])
+	flags.Model.ImageRepository = cmp.Or(flags.Model.ImageRepository, config["image_repository"])
+	flags.Model.ImageTag = cmp.Or(flags.Model.ImageTag, config["image_tag"])
+	if file := config["service_template"]; file != "" && !c.Flags().Changed("service-template") {
+		if err := flags.Settings.SetTemplate(file); err != nil {
+			return nil, err
+		}
+	}
 	o, err := flags.ToOptions(typed, g.Getenv)
 	if err != nil {
 		return nil, err
 	}
-	if !c.Flags().Changed("namespace") {
-		o.Request.Namespace = config["namespace"]
+	if c.Flags().Changed("namespace") {
+		return o, g.use(c, spelled)
 	}
+	o.Request.Namespace = config["namespace"]
 	if err := o.Request.Validate(); err != nil {
 		return nil, err
+	}
+	if flag := c.Flags().Lookup("namespace"); flag != nil && o.Request.Namespace != "" { // for the next command to type
+		if err := c.Flags().Set("namespace", o.Request.Namespace); err != nil {
+			return nil, err
+		}
 	}
 	return o, g.use(c, spelled)
 }

@@ -103,13 +103,13 @@ func list(ctx context.Context, client Client, namespace, output string, streams 
 }
 
 func table(found []deployments.Deployment, namespaces bool) string {
-	header := []string{"NAME", "MODEL", "READY", "URL"}
+	header := []string{"NAME", "MODEL", "READY", "TRAFFIC", "AGE", "URL"}
 	if namespaces {
 		header = append([]string{"NAMESPACE"}, header...)
 	}
 	rows := make([][]string, 0, len(found))
 	for _, d := range found {
-		row := []string{d.Name, d.ModelURI, ready(d), d.URL}
+		row := []string{d.Name, d.ModelURI, ui.Ready(d.Ready, d.Reason), split(d), ui.Age(d.Created), d.URL}
 		if namespaces {
 			row = append([]string{d.Namespace}, row...)
 		}
@@ -118,12 +118,13 @@ func table(found []deployments.Deployment, namespaces bool) string {
 	return ui.Table(header, rows)
 }
 
-// ready is a condition's status, with the reason where it is not met.
-func ready(d deployments.Deployment) string {
-	if d.Ready {
-		return "True"
+// split is who gets the requests, in short.
+func split(d deployments.Deployment) string {
+	parts := make([]string, 0, len(d.Traffic))
+	for _, s := range d.Traffic {
+		parts = append(parts, fmt.Sprintf("%s=%d%%", s.Revision, s.Percent))
 	}
-	return strings.TrimSpace("False " + d.Reason)
+	return strings.Join(parts, ",")
 }
 
 func newDelete(g Group) *cobra.Command {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"testing"
+	"time"
 
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 
@@ -34,21 +35,23 @@ func (c *client) Delete(_ context.Context, namespace, name string) error {
 
 func TestList(t *testing.T) {
 	two := []deployments.Deployment{
-		{Namespace: "default", Name: "iris", ModelURI: "models:/iris/3", URL: "http://iris.example.com", Ready: true},
+		{Namespace: "default", Name: "iris", ModelURI: "models:/iris/3", URL: "http://iris.example.com", Ready: true, Created: time.Now().Add(-50 * time.Hour),
+			Traffic: []deployments.Share{{Revision: "iris-00002", Percent: 90}, {Revision: "iris-00003", Percent: 10, Tag: "candidate"}}},
 		{Namespace: "ml", Name: "wine", ModelURI: "models:/wine/1", Reason: "ImagePullBackOff"},
 	}
 	for name, c := range map[string]struct {
 		namespace, output string
 		out, errOut       string
 	}{
-		"one namespace": {"default", "", "NAME   MODEL            READY   URL\niris   models:/iris/3   True    http://iris.example.com\n", ""},
-		"all": {"", "", "NAMESPACE   NAME   MODEL            READY                    URL\n" +
-			"default     iris   models:/iris/3   True                     http://iris.example.com\n" +
-			"ml          wine   models:/wine/1   False ImagePullBackOff   <none>\n", ""},
+		"one namespace": {"default", "", "NAME   MODEL            READY   TRAFFIC                         AGE    URL\n" +
+			"iris   models:/iris/3   True    iris-00002=90%,iris-00003=10%   2d2h   http://iris.example.com\n", ""},
+		"all": {"", "", "NAMESPACE   NAME   MODEL            READY                    TRAFFIC                         AGE      URL\n" +
+			"default     iris   models:/iris/3   True                     iris-00002=90%,iris-00003=10%   2d2h     http://iris.example.com\n" +
+			"ml          wine   models:/wine/1   False ImagePullBackOff   <none>                          <none>   <none>\n", ""},
 		"none":         {"empty", "", "", "No deployed models in namespace empty.\n"},
 		"none as JSON": {"empty", "json", "{\n  \"items\": []\n}\n", ""},
 		"as YAML": {"ml", "yaml",
-			"items:\n- modelURI: models:/wine/1\n  name: wine\n  namespace: ml\n  ready: false\n  reason: ImagePullBackOff\n", ""},
+			"items:\n- generation: 0\n  modelURI: models:/wine/1\n  name: wine\n  namespace: ml\n  ready: false\n  reason: ImagePullBackOff\n", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			streams, _, out, errOut := genericiooptions.NewTestIOStreams()

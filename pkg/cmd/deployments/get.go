@@ -2,6 +2,7 @@ package deployments
 
 import (
 	"context"
+	"strconv"
 
 	"github.com/spf13/cobra"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
@@ -48,6 +49,9 @@ func get(ctx context.Context, client getter, name, output string, streams generi
 	if err != nil {
 		return err
 	}
-	return ui.Print(streams.Out, output, d, ui.Table([]string{"NAMESPACE", "NAME", "MODEL", "RUN", "READY", "URL", "IMAGE"},
-		[][]string{{d.Namespace, d.Name, d.ModelURI, d.RunID, ready(*d), d.URL, d.Image}}))
+	return ui.Print(streams.Out, output, d, ui.Table([]string{"NAMESPACE", "NAME", "MODEL", "RUN", "READY", "TRAFFIC", "GENERATION", "AGE", "URL", "IMAGE"},
+		[][]string{{
+			d.Namespace, d.Name, d.ModelURI, d.RunID, ui.Ready(d.Ready, d.Reason), split(*d), strconv.FormatInt(d.Generation, 10),
+			ui.Age(d.Created), d.URL, d.Image,
+		}}))
 }

@@ -35,7 +35,9 @@ func (f *mlflowFlags) model(c *cobra.Command) {
 	c.Flags().StringArrayVarP(&f.Config, "config", "C", f.Config, "As of mlflow deployments, KEY=VALUE: "+strings.Join(configKeys(), ", "))
 }
 
-func configKeys() []string { return []string{"image_repository", "image_tag", "namespace"} }
+func configKeys() []string {
+	return []string{"image_repository", "image_tag", "namespace", "service_template"}
+}
 
 // words are the arguments of the verb, by name, of which some may be given as flags.
 func words(typed []string, names []string, flags ...string) ([]string, error) {

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/spf13/cobra"
 	"k8s.io/cli-runtime/pkg/genericclioptions"
@@ -25,7 +26,7 @@ func asked(t *testing.T, line ...string) (r deployments.Request, kubecontext str
 	g := Group{Getter: config, Streams: genericiooptions.NewTestIOStreamsDiscard(), Getenv: func(string) string { return "" }, Context: func(name string) { kubecontext = name }}
 	flags, spelled := deploy.Flags{Timeout: deployments.DefaultTimeout}, mlflowFlags{}
 	command := &cobra.Command{Use: "create", SilenceErrors: true, SilenceUsage: true, RunE: func(c *cobra.Command, typed []string) error {
-		o, err := options(c, flags, spelled, typed, g)
+		o, err := options(c, &flags, spelled, typed, g)
 		if err == nil {
 			r = o.Request
 		}
@@ -129,12 +130,14 @@ func TestAnAnswerIsWrittenWhenItIsThere(t *testing.T) {
 }
 
 func TestGet(t *testing.T) {
-	iris := &deployments.Deployment{Namespace: "ml", Name: "iris", ModelURI: "models:/iris/3", RunID: "run3", URL: "http://iris.example.com", Image: "r/m@sha256:1", Ready: true}
+	iris := &deployments.Deployment{Namespace: "ml", Name: "iris", ModelURI: "models:/iris/3", RunID: "run3", URL: "http://iris.example.com", Image: "r/m@sha256:1", Ready: true,
+		Generation: 7, Created: time.Now().Add(-3 * time.Minute), Traffic: []deployments.Share{{Revision: "iris-00002", Percent: 100}}}
 	streams, _, out, _ := genericiooptions.NewTestIOStreams()
 	if err := get(t.Context(), one{iris}, "iris", "", streams); err != nil {
 		t.Fatal(err)
 	}
-	if want := "NAMESPACE   NAME   MODEL            RUN    READY   URL                       IMAGE\nml          iris   models:/iris/3   run3   True    http://iris.example.com   r/m@sha256:1\n"; out.String() != want {
+	if want := "NAMESPACE   NAME   MODEL            RUN    READY   TRAFFIC           GENERATION   AGE   URL                       IMAGE\n" +
+		"ml          iris   models:/iris/3   run3   True    iris-00002=100%   7            3m    http://iris.example.com   r/m@sha256:1\n"; out.String() != want {
 		t.Errorf("%s\nwant\n%s", out.String(), want)
 	}
 	out.Reset()

@@ -3,14 +3,14 @@ package gcp
 
 import (
 	"github.com/spf13/cobra"
-	"k8s.io/cli-runtime/pkg/genericclioptions"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/cmd/internal/ui"
+	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/trackingserver"
 )
 
 // NewCommand makes the group; group is what it does when no subcommand is named, getenv reads the guide's shell variables.
-func NewCommand(getter genericclioptions.RESTClientGetter, streams genericiooptions.IOStreams, talk *ui.Progress, getenv func(string) string,
+func NewCommand(getter trackingserver.Getter, streams genericiooptions.IOStreams, talk *ui.Progress, getenv func(string) string,
 	group func(*cobra.Command, []string) error,
 ) *cobra.Command {
 	command := &cobra.Command{

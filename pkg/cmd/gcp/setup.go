@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-	"k8s.io/cli-runtime/pkg/genericclioptions"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 
 	"github.com/kubectl-mlflow/kubectl-mlflow/manifests"
@@ -29,7 +28,7 @@ type Flags struct {
 	Apply   bool
 }
 
-func newSetup(getter genericclioptions.RESTClientGetter, streams genericiooptions.IOStreams, talk *ui.Progress, getenv func(string) string) *cobra.Command {
+func newSetup(getter trackingserver.Getter, streams genericiooptions.IOStreams, talk *ui.Progress, getenv func(string) string) *cobra.Command {
 	flags := Flags{Proxy: "deployment"}
 	command := &cobra.Command{
 		Use:   "setup",

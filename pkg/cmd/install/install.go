@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-	"k8s.io/cli-runtime/pkg/genericclioptions"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 
 	"github.com/kubectl-mlflow/kubectl-mlflow/manifests"
@@ -29,7 +28,7 @@ type Flags struct {
 }
 
 // NewCommand makes the command.
-func NewCommand(getter genericclioptions.RESTClientGetter, streams genericiooptions.IOStreams, talk *ui.Progress) *cobra.Command {
+func NewCommand(getter trackingserver.Getter, streams genericiooptions.IOStreams, talk *ui.Progress) *cobra.Command {
 	flags := Flags{Timeout: 10 * time.Minute, DryRun: dryRunNone}
 	command := &cobra.Command{
 		Use:   "install",
@@ -55,8 +54,9 @@ Standard output says what was done to each object. Secrets are never printed.`,
   kubectl mlflow install --cloudsql --cloudsql-instance my-project:europe-west1:mlflow \
     --artifacts-destination gs://my-bucket/mlflow --database-password-file password.txt
 
-  # What would change, before it does
-  kubectl mlflow install --dry-run=server`,
+  # What would change, before it does; what the API server says of the manifests
+  kubectl mlflow install --dry-run=server
+  kubectl mlflow install --dry-run=client -o yaml | kubectl apply --dry-run=server -f -`,
 		Args:        args.Exactly(),
 		Annotations: map[string]string{ui.Interrupted: "what was applied stays on the cluster"},
 	}
@@ -166,7 +166,17 @@ func (o *Options) dryRun(ctx context.Context) error {
 	if o.DryRun == string(trackingserver.DryRunServer) {
 		suffix = " (server dry run)"
 	}
+	o.sayWhatKubectlNeeds(changes)
 	return ui.PrintChanges(o.Streams.Out, o.Output, suffix, changes)
+}
+
+// sayWhatKubectlNeeds is for who pipes the objects on: the API server tries nothing in a namespace that is not there, not even where that
+// is the first of the objects.
+func (o *Options) sayWhatKubectlNeeds(changes []trackingserver.Change) {
+	at := slices.IndexFunc(changes, func(c trackingserver.Change) bool { return c.Kind == "Namespace" }) // planned where it is to be made
+	if at >= 0 && (o.Output == "yaml" || o.Output == "json") {
+		o.Talk.Say("The namespace %[1]s does not exist yet. kubectl apply --dry-run=server wants it first: kubectl create namespace %[1]s", changes[at].Name)
+	}
 }
 
 // namespace is where the objects live, as part of a sentence.

@@ -58,6 +58,11 @@ func TestRun(t *testing.T) {
 			changes: []trackingserver.Change{change("created")}, flags: Flags{DryRun: "client", Output: "name"},
 			out: "deployment.apps/mlflow\n",
 		},
+		"dry run for kubectl, which wants the namespace": {
+			changes: []trackingserver.Change{{GroupVersionKind: schema.GroupVersionKind{Version: "v1", Kind: "Namespace"}, Name: "ml", Action: "created"}},
+			flags:   Flags{DryRun: "client", Output: "yaml"},
+			errOut:  "The namespace ml does not exist yet. kubectl apply --dry-run=server wants it first: kubectl create namespace ml\n",
+		},
 		"secrets only": {changes: []trackingserver.Change{change("created")}, flags: Flags{SecretsOnly: true}},
 		"fresh": {
 			changes: []trackingserver.Change{change("created")},

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-	"k8s.io/cli-runtime/pkg/genericclioptions"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 
 	"github.com/kubectl-mlflow/kubectl-mlflow/manifests"
@@ -21,7 +20,7 @@ import (
 const postgres = "postgres"
 
 // NewCommand makes the command.
-func NewCommand(getter genericclioptions.RESTClientGetter, streams genericiooptions.IOStreams, talk *ui.Progress) *cobra.Command {
+func NewCommand(getter trackingserver.Getter, streams genericiooptions.IOStreams, talk *ui.Progress) *cobra.Command {
 	all := trackingserver.LogComponents()
 	command := &cobra.Command{
 		Use:   "logs [COMPONENT...]",

@@ -10,7 +10,6 @@ import (
 	"strconv"
 
 	"github.com/spf13/cobra"
-	"k8s.io/cli-runtime/pkg/genericclioptions"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 
 	"github.com/kubectl-mlflow/kubectl-mlflow/manifests"
@@ -28,7 +27,7 @@ type Flags struct {
 }
 
 // NewCommand makes the command.
-func NewCommand(getter genericclioptions.RESTClientGetter, streams genericiooptions.IOStreams, talk *ui.Progress) *cobra.Command {
+func NewCommand(getter trackingserver.Getter, streams genericiooptions.IOStreams, talk *ui.Progress) *cobra.Command {
 	flags := Flags{Addresses: []string{localhost}}
 	command := &cobra.Command{
 		Use:   "port-forward [LOCAL_PORT] [-- COMMAND [ARGUMENT...]]",
@@ -53,6 +52,7 @@ MLFLOW_TRACKING_URI, on any free port unless one is given, and no proxy between 
 				return err
 			}
 			o.Forwarder, o.Streams, o.Talk = trackingserver.New(getter, manifests.FS, talk), streams, talk
+			o.Next = ui.Next(c, "deploy", "NAME", "models:/NAME/VERSION", "--image-repository", "REGISTRY/PATH")
 			return o.Run(c.Context())
 		},
 	}
@@ -107,6 +107,7 @@ type Options struct {
 	Command   []string // to be run meanwhile, or nil
 	Streams   genericiooptions.IOStreams
 	Talk      *ui.Progress
+	Next      string // command line to type when a model is registered
 }
 
 // Run forwards until ctx ends, and that is how it ends: with ctx's error. With a command it ends when that does.
@@ -150,6 +151,8 @@ func (o *Options) Run(ctx context.Context) error {
 			return
 		}
 		o.Talk.Say("MLflow is on this machine's port %d until you press Ctrl-C.", port)
+		o.Talk.Say("To log and register a model there, in another terminal: export MLFLOW_TRACKING_URI=%s", url)
+		o.Talk.Say("Next: %s", o.Next)
 		if _, err := fmt.Fprintln(o.Streams.Out, url); err != nil {
 			cancel(fmt.Errorf("printing the URL: %w", err))
 		}

@@ -51,7 +51,7 @@ func (f forwarder) PortForward(ctx context.Context, ls []net.Listener, ready fun
 func TestRunPrintsTheURLWhenItAnswersAndEndsWithTheContext(t *testing.T) {
 	streams, _, out, errOut := genericiooptions.NewTestIOStreams()
 	ctx, interrupt := context.WithCancel(t.Context())
-	o := Options{Flags: Flags{Addresses: []string{localhost}}, Ports: []int{0}, Streams: streams, Talk: ui.NewProgress(errOut)}
+	o := Options{Flags: Flags{Addresses: []string{localhost}}, Ports: []int{0}, Streams: streams, Talk: ui.NewProgress(errOut), Next: "kubectl mlflow deploy NAME"}
 	var url string
 	o.Forwarder = forwarder(func(ctx context.Context, ls []net.Listener, ready func()) error {
 		if out.Len() > 0 {
@@ -68,6 +68,11 @@ func TestRunPrintsTheURLWhenItAnswersAndEndsWithTheContext(t *testing.T) {
 	}
 	if out.String() != url {
 		t.Errorf("stdout %q, want %q", out.String(), url)
+	}
+	for _, text := range []string{"export MLFLOW_TRACKING_URI=" + url, "Next: kubectl mlflow deploy NAME\n"} {
+		if !strings.Contains(errOut.String(), text) {
+			t.Errorf("stderr %q lacks %q", errOut.String(), text)
+		}
 	}
 }
 

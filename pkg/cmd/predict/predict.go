@@ -6,8 +6,10 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"os"
+	"mime"
 	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -23,11 +25,14 @@ import (
 
 // Flags is what the user typed.
 type Flags struct {
-	File    string
-	Input   string
-	Example bool
-	Via     string
-	Timeout time.Duration
+	File        string
+	Input       string
+	Example     bool
+	ContentType string
+	Protocol    string
+	Output      string
+	Way         Way
+	Timeout     time.Duration
 }
 
 // NewCommand makes the command.
@@ -39,15 +44,19 @@ func NewCommand(getter deployments.Getter, streams genericiooptions.IOStreams, t
 		Short: "Send a request to a deployed model and print the answer",
 		Long: `Send a request to a deployed model and print the answer.
 
-The request is what MLflow's /invocations takes. It goes through the API server to Knative's
-gateway, so it works wherever kubectl works; '--via url' sends it to the deployment's own URL.
-A model that is scaled to zero starts first.
+The request is what MLflow's /invocations takes, or one of the Open Inference Protocol (V2), which is
+told by its tensors. It goes through the API server to Knative's gateway, so it works wherever kubectl
+works; '--via url' sends it to the deployment's own URL. A model that is scaled to zero starts first.
+
+Where gateway or server ask for a bearer token, it is read from a file, or from the environment:
+--token-file, ` + tokenVariable + `.
 
 With --example, the request is the input example that the model was logged with. It is read as 'deploy'
 reads the model: from the server that MLFLOW_TRACKING_URI names, else from the MLflow on the cluster.`,
 		Example: `  kubectl mlflow predict iris --example
   kubectl mlflow predict iris --input '{"inputs": [[5.1, 3.5, 1.4, 0.2]]}'
-  kubectl mlflow predict iris -f request.json
+  kubectl mlflow predict iris -f request.json --output table
+  kubectl mlflow predict iris -f - --content-type text/csv < requests.csv
   generate-requests | kubectl mlflow predict iris -f -`,
 		Args: args.Exactly("NAME"),
 		RunE: func(c *cobra.Command, args []string) error {
@@ -64,31 +73,42 @@ reads the model: from the server that MLFLOW_TRACKING_URI names, else from the M
 }
 
 // NewFlags is what is taken where nothing is typed.
-func NewFlags() Flags { return Flags{Via: deployments.ViaGateway, Timeout: 2 * time.Minute} }
+func NewFlags() Flags {
+	return Flags{Protocol: protocolAuto, Output: outputJSON, Way: Way{Via: deployments.ViaGateway}, Timeout: 2 * time.Minute}
+}
+
+const (
+	protocolAuto = "auto"
+	outputJSON   = "json"
+	outputTable  = "table"
+	jsonType     = "application/json"
+)
 
 // Add defines the flags.
 func (f *Flags) Add(flags *pflag.FlagSet) {
 	flags.StringVarP(&f.File, "filename", "f", f.File, "File with the request; - is standard input; a name that ends with .csv is sent as text/csv")
 	flags.StringVar(&f.Input, "input", f.Input, "The request itself, as JSON")
 	flags.BoolVar(&f.Example, "example", f.Example, "Send the input example that the model was logged with")
-	flags.StringVar(&f.Via, "via", f.Via, "The way to the model: "+deployments.ViaGateway+" or "+deployments.ViaURL)
+	flags.StringVar(&f.ContentType, "content-type", f.ContentType, "What the request is, as text/csv. Default: application/json, or what the file's name says")
+	flags.StringVar(&f.Protocol, "protocol", f.Protocol, "Protocol of the request: auto, "+deployments.ProtocolInvocations+" (MLflow's own) or "+deployments.ProtocolV2+"; auto is that of the request's form")
+	flags.StringVarP(&f.Output, "output", "o", f.Output, "Output format: json, the answer as it came, or table, its predictions")
+	f.Way.add(flags)
 	flags.DurationVar(&f.Timeout, "timeout", f.Timeout, "How long the answer may take")
 }
 
 // ToOptions reads the request.
 func (f *Flags) ToOptions(name string, in io.Reader, getenv func(string) string) (*Options, error) {
-	if f.Via != deployments.ViaGateway && f.Via != deployments.ViaURL {
-		return nil, &failure.Error{Class: failure.Invalid, Reason: "UnknownWay", Object: "--via",
-			Message: fmt.Sprintf("%q is no way to a model", f.Via), Hint: "use " + deployments.ViaGateway + " or " + deployments.ViaURL}
-	}
-	if err := args.Positive("--timeout", f.Timeout); err != nil {
+	if err := f.check(); err != nil {
 		return nil, err
 	}
-	o := &Options{Timeout: f.Timeout, Prediction: deployments.Prediction{Name: name, Via: f.Via, ContentType: "application/json"}}
+	o := &Options{Timeout: f.Timeout, Table: f.Output == outputTable, Prediction: deployments.Prediction{Name: name, ContentType: jsonType}}
+	if f.Protocol != protocolAuto {
+		o.Prediction.Protocol = f.Protocol
+	}
+	if err := f.Way.fill(&o.Prediction, getenv); err != nil {
+		return nil, err
+	}
 	if f.Example {
-		if f.File != "" || f.Input != "" {
-			return nil, &failure.Error{Class: failure.Invalid, Reason: "TwoInputs", Message: "--example and another request are given", Hint: "give one of them"}
-		}
 		o.Example = &deployments.Request{Name: name, TrackingURI: getenv(modelflags.TrackingURI), TrackingURIFrom: modelflags.TrackingURI}
 		return o, nil
 	}
@@ -96,12 +116,49 @@ func (f *Flags) ToOptions(name string, in io.Reader, getenv func(string) string)
 	if err != nil {
 		return nil, err
 	}
-	if o.Prediction.ContentType == "application/json" && !json.Valid(o.Prediction.Body) {
+	if f.ContentType != "" {
+		o.Prediction.ContentType = f.ContentType
+	}
+	if kind, _, err := mime.ParseMediaType(o.Prediction.ContentType); err == nil && kind == jsonType && !json.Valid(o.Prediction.Body) {
 		var value any
-		return nil, &failure.Error{Class: failure.Invalid, Reason: "NotJSON", Object: source,
-			Message: "the request is not JSON", Hint: `MLflow takes {"inputs": …} or {"dataframe_split": …}`, Err: json.Unmarshal(o.Prediction.Body, &value)}
+		return nil, &failure.Error{
+			Class: failure.Invalid, Reason: "NotJSON", Object: source, Message: "the request is not JSON",
+			Hint: `MLflow takes {"inputs": …} or {"dataframe_split": …}; CSV is sent with --content-type text/csv`, Err: json.Unmarshal(o.Prediction.Body, &value),
+		}
 	}
 	return o, nil
+}
+
+// check tells what is wrong before anything is read.
+func (f *Flags) check() error {
+	if err := args.Positive("--timeout", f.Timeout); err != nil {
+		return err
+	}
+	if f.Example && (f.File != "" || f.Input != "" || f.ContentType != "") {
+		return &failure.Error{Class: failure.Invalid, Reason: "TwoInputs", Message: "--example and another request are given", Hint: "give one of them"}
+	}
+	for _, flag := range []struct {
+		name, value string
+		choices     []string
+	}{
+		{"--via", f.Way.Via, []string{deployments.ViaGateway, deployments.ViaURL}},
+		{"--protocol", f.Protocol, []string{protocolAuto, deployments.ProtocolInvocations, deployments.ProtocolV2}},
+		{"--output", f.Output, []string{outputJSON, outputTable}},
+	} {
+		if !slices.Contains(flag.choices, flag.value) {
+			return &failure.Error{
+				Class: failure.Invalid, Reason: "UnknownValue", Object: flag.name,
+				Message: fmt.Sprintf("%q is not one of its values", flag.value), Hint: "choose one of " + strings.Join(flag.choices, ", "),
+			}
+		}
+	}
+	if _, _, err := mime.ParseMediaType(f.ContentType); f.ContentType != "" && err != nil {
+		return &failure.Error{
+			Class: failure.Invalid, Reason: "ContentTypeInvalid", Object: "--content-type", Message: fmt.Sprintf("%q is no content type", f.ContentType),
+			Hint: "write it as text/csv", Err: err,
+		}
+	}
+	return nil
 }
 
 // read fills in the body and returns the name of where it comes from.
@@ -111,12 +168,8 @@ func (f *Flags) read(o *Options, in io.Reader) (source string, err error) {
 		return "", &failure.Error{Class: failure.Invalid, Reason: "TwoInputs", Message: "both -f and --input are given", Hint: "give one of them"}
 	case f.Input != "":
 		source, o.Prediction.Body = "--input", []byte(f.Input)
-	case f.File == "-":
-		source = "standard input"
-		o.Prediction.Body, err = io.ReadAll(in)
 	case f.File != "":
-		source = f.File
-		o.Prediction.Body, err = os.ReadFile(f.File)
+		source, o.Prediction.Body, err = args.Read(f.File, in)
 		if filepath.Ext(f.File) == ".csv" {
 			o.Prediction.ContentType = "text/csv"
 		}
@@ -141,6 +194,7 @@ type Options struct {
 	Client     Client
 	Prediction deployments.Prediction
 	Example    *deployments.Request // for the body, where that is the model's own; else nil
+	Table      bool                 // instead of the answer as it came
 	Timeout    time.Duration
 	Out        io.Writer
 }
@@ -160,5 +214,13 @@ func (o *Options) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return ui.Data(o.Out, answer)
+	if !o.Table {
+		return ui.Data(o.Out, answer)
+	}
+	text, err := table(answer)
+	if err != nil {
+		return err
+	}
+	_, err = io.WriteString(o.Out, text)
+	return err
 }

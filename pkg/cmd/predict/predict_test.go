@@ -3,10 +3,13 @@ package predict
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -15,9 +18,19 @@ import (
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/failure"
 )
 
-func flags(f Flags) *Flags {
-	f.Via, f.Timeout = deployments.ViaGateway, time.Minute
+func flags(set ...func(*Flags)) *Flags {
+	f := NewFlags()
+	for _, do := range set {
+		do(&f)
+	}
 	return &f
+}
+
+func from(file string) func(*Flags)  { return func(f *Flags) { f.File = file } }
+func input(text string) func(*Flags) { return func(f *Flags) { f.Input = text } }
+
+func with(variables map[string]string) func(string) string {
+	return func(name string) string { return variables[name] }
 }
 
 func TestTheRequestComesFromAFileStandardInputOrAFlag(t *testing.T) {
@@ -33,12 +46,16 @@ func TestTheRequestComesFromAFileStandardInputOrAFlag(t *testing.T) {
 		flags             *Flags
 		body, contentType string
 	}{
-		"flag":           {flags(Flags{Input: `{"a":1}`}), `{"a":1}`, "application/json"},
-		"file":           {flags(Flags{File: file("a.json", `{"a":2}`)}), `{"a":2}`, "application/json"},
-		"CSV":            {flags(Flags{File: file("a.csv", "a,b\n1,2\n")}), "a,b\n1,2\n", "text/csv"},
-		"standard input": {flags(Flags{File: "-"}), `{"a":3}`, "application/json"},
+		"flag":           {flags(input(`{"a":1}`)), `{"a":1}`, "application/json"},
+		"file":           {flags(from(file("a.json", `{"a":2}`))), `{"a":2}`, "application/json"},
+		"CSV":            {flags(from(file("a.csv", "a,b\n1,2\n"))), "a,b\n1,2\n", "text/csv"},
+		"standard input": {flags(from("-")), `{"a":3}`, "application/json"},
+		"CSV from standard input": {
+			flags(from("-"), func(f *Flags) { f.ContentType = "text/csv; charset=utf-8" }), `{"a":3}`, "text/csv; charset=utf-8",
+		},
+		"a type of the user's": {flags(from(file("b.csv", "{}")), func(f *Flags) { f.ContentType = "application/json" }), "{}", "application/json"},
 	} {
-		o, err := c.flags.ToOptions("iris", strings.NewReader(`{"a":3}`), os.Getenv)
+		o, err := c.flags.ToOptions("iris", strings.NewReader(`{"a":3}`), with(nil))
 		if err != nil {
 			t.Errorf("%s: %v", name, err)
 			continue
@@ -50,18 +67,78 @@ func TestTheRequestComesFromAFileStandardInputOrAFlag(t *testing.T) {
 }
 
 func TestWhatIsNoRequestIsInvalid(t *testing.T) {
-	for name, f := range map[string]*Flags{
-		"nothing":     flags(Flags{}),
-		"both":        flags(Flags{File: "-", Input: "{}"}),
-		"an example":  flags(Flags{Example: true, Input: "{}"}),
-		"not JSON":    flags(Flags{Input: "inputs: [1]"}),
-		"no file":     flags(Flags{File: filepath.Join(t.TempDir(), "missing")}),
-		"unknown way": {Input: "{}", Via: "pigeon", Timeout: time.Minute},
-		"no time":     {Input: "{}", Via: deployments.ViaURL},
-	} {
-		if _, err := f.ToOptions("iris", strings.NewReader("{}"), os.Getenv); failure.ClassOf(err) != failure.Invalid {
-			t.Errorf("%s: %v, want failure.Invalid", name, err)
+	set := func(do func(*Flags)) *Flags { return flags(input("{}"), do) }
+	folder := t.TempDir()
+	file := func(name, content string) string {
+		path := filepath.Join(folder, name)
+		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
 		}
+		return path
+	}
+	for name, f := range map[string]*Flags{
+		"nothing":                   flags(),
+		"both":                      set(from("-")),
+		"an example":                set(func(f *Flags) { f.Example = true }),
+		"a type of an example":      flags(func(f *Flags) { f.Example, f.ContentType = true, "text/csv" }),
+		"not JSON":                  flags(input("inputs: [1]")),
+		"no file":                   flags(from(filepath.Join(folder, "missing"))),
+		"unknown way":               set(func(f *Flags) { f.Way.Via = "pigeon" }),
+		"unknown protocol":          set(func(f *Flags) { f.Protocol = "v3" }),
+		"unknown output":            set(func(f *Flags) { f.Output = "yaml" }),
+		"no content type":           set(func(f *Flags) { f.ContentType = "CSV, please" }),
+		"no time":                   set(func(f *Flags) { f.Timeout = 0 }),
+		"no header":                 set(func(f *Flags) { f.Way.Headers = []string{"X-Team"} }),
+		"a header of two lines":     set(func(f *Flags) { f.Way.Headers = []string{"X-Team: blue\nX-Other: 1"} }),
+		"a name that is none":       set(func(f *Flags) { f.Way.Headers = []string{"X Team: blue"} }),
+		"a secret header":           set(func(f *Flags) { f.Way.Headers = []string{"authorization : Bearer s3cret"} }),
+		"a cookie":                  set(func(f *Flags) { f.Way.Headers = []string{"cookie: s3cret"} }),
+		"another host":              set(func(f *Flags) { f.Way.Headers = []string{"Host: s3cret"} }),
+		"a type as a header":        set(func(f *Flags) { f.Way.Headers = []string{"content-type: text/csv"} }),
+		"no token file":             set(func(f *Flags) { f.Way.TokenFile = filepath.Join(folder, "missing") }),
+		"an empty token file":       set(func(f *Flags) { f.Way.TokenFile = file("empty", "\n") }),
+		"more than a token":         set(func(f *Flags) { f.Way.TokenFile = file("two", "Bearer s3cret") }),
+		"a token and a line":        set(func(f *Flags) { f.Way.TokenFile = file("lines", "s3cret\nX-Team: blue") }),
+		"no file with certificates": set(func(f *Flags) { f.Way.CAFile = filepath.Join(folder, "missing") }),
+	} {
+		_, err := f.ToOptions("iris", strings.NewReader("{}"), with(nil))
+		e, ok := errors.AsType[*failure.Error](err)
+		if !ok || e.Class != failure.Invalid || e.Hint == "" || strings.Contains(e.Error()+e.Hint, "s3cret") {
+			t.Errorf("%s: %#v, want failure.Invalid", name, err)
+		}
+	}
+}
+
+func TestTheWayAndWhoAsks(t *testing.T) {
+	folder := t.TempDir()
+	token, ca := filepath.Join(folder, "token"), filepath.Join(folder, "ca.pem")
+	for path, text := range map[string]string{token: "of-the-file\n", ca: "PEM"} {
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	env := with(map[string]string{"KUBECTL_MLFLOW_PREDICT_TOKEN": "of-the-environment"})
+	f := flags(input("{}"), func(f *Flags) {
+		f.Way.Via, f.Way.Tag, f.Protocol, f.Way.CAFile = deployments.ViaURL, "candidate", deployments.ProtocolV2, ca
+		f.Way.Headers = []string{"x-team: blue", "X-Team:red", "X-Empty:"}
+	})
+	o, err := f.ToOptions("iris", nil, env)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := deployments.Prediction{
+		Name: "iris", Via: "url", Tag: "candidate", Protocol: "v2", Body: []byte("{}"), ContentType: "application/json",
+		Header: http.Header{"X-Team": {"blue", "red"}, "X-Empty": {""}}, Token: "of-the-environment", CA: []byte("PEM"),
+	}
+	if !reflect.DeepEqual(o.Prediction, want) {
+		t.Errorf("%+v, want %+v", o.Prediction, want)
+	}
+	f.Way.TokenFile = token
+	if o, err := f.ToOptions("iris", nil, env); err != nil || o.Prediction.Token != "of-the-file" {
+		t.Errorf("token %q, %v", o.Prediction.Token, err)
+	}
+	if o, err := flags(input("{}")).ToOptions("iris", nil, with(nil)); err != nil || o.Prediction.Token != "" || o.Prediction.Protocol != "" || o.Prediction.Via != "gateway" {
+		t.Errorf("%+v, %v", o.Prediction, err)
 	}
 }
 

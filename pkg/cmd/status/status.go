@@ -12,7 +12,6 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
 	"k8s.io/apimachinery/pkg/util/duration"
-	"k8s.io/cli-runtime/pkg/genericclioptions"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 
 	"github.com/kubectl-mlflow/kubectl-mlflow/manifests"
@@ -24,7 +23,7 @@ import (
 )
 
 // NewCommand makes the command. version is this program's.
-func NewCommand(getter genericclioptions.RESTClientGetter, version string, streams genericiooptions.IOStreams, talk *ui.Progress) *cobra.Command {
+func NewCommand(getter trackingserver.Getter, version string, streams genericiooptions.IOStreams, talk *ui.Progress) *cobra.Command {
 	output, timeout := "", 30*time.Second
 	command := &cobra.Command{
 		Use:   "status",

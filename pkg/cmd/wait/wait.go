@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-	"k8s.io/cli-runtime/pkg/genericclioptions"
 
 	"github.com/kubectl-mlflow/kubectl-mlflow/manifests"
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/cmd/internal/args"
@@ -15,7 +14,7 @@ import (
 )
 
 // NewCommand makes the command.
-func NewCommand(getter genericclioptions.RESTClientGetter, talk *ui.Progress) *cobra.Command {
+func NewCommand(getter trackingserver.Getter, talk *ui.Progress) *cobra.Command {
 	timeout := 10 * time.Minute
 	command := &cobra.Command{
 		Use:   "wait",

@@ -136,8 +136,8 @@ func (c *Client) read() (*connection, error) {
 	}
 	config = rest.CopyConfig(config)
 	config.UserAgent = FieldManager
-	if config.QPS == 0 { // client-go's default of 5 a second is meant for controllers; these are kubectl's numbers
-		config.QPS, config.Burst = 50, 300
+	if config.QPS == 0 { // client-go's default of 5 a second is meant for controllers. A server that has too much to do says so, and is obeyed
+		config.QPS = -1
 	}
 	if config.WarningHandler == nil && config.WarningHandlerWithContext == nil {
 		config.WarningHandler = rest.NoWarnings{} // the default writes to stderr

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"syscall"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -106,8 +107,9 @@ func transient(err error, reached bool) bool {
 	if utilnet.IsConnectionRefused(err) {
 		return reached
 	}
-	// An answer may break off in its middle, too.
-	return errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF) ||
+	// An answer may break off in its middle, too. A pipe is broken where the server has closed the connection, and the request was not yet
+	// written to its end.
+	return errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF) || errors.Is(err, syscall.EPIPE) ||
 		utilnet.IsConnectionReset(err) || utilnet.IsProbableEOF(err) || utilnet.IsHTTP2ConnectionLost(err) ||
 		containsAny(err.Error(), "http2: server sent GOAWAY", "http2: client connection force closed")
 }

@@ -35,12 +35,40 @@ var (
 	errLost = errors.New("the tunnel to the pod is lost")
 )
 
+// tunnel carries streams to a pod.
+type tunnel struct {
+	httpstream.Connection
+
+	wire net.Conn
+}
+
+// newTunnel speaks SPDY over wire, which it owns from now on.
+func newTunnel(wire net.Conn, to *target) (*tunnel, error) {
+	wire = &watched{Conn: wire}
+	spoken, err := spdy.NewClientConnectionWithPings(wire, pings)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("%s: %w", to.pod, err), wire.Close())
+	}
+	return &tunnel{spoken, wire}, nil
+}
+
+// hangUp ends the tunnel, and the streams that were opened in it. The wire goes first: the streams say goodbye on it, which on one that is
+// stuck could take for ever. The library's Close would add a wait for all streams to end, and one that is asked for in a tunnel that has
+// just died never does.
+func (t *tunnel) hangUp(streams ...httpstream.Stream) {
+	_ = t.wire.Close()
+	for _, stream := range streams {
+		if stream != nil {
+			_ = stream.Reset() // what has come for it holds up the library until somebody reads it, or nobody will
+		}
+	}
+}
+
 // conn is one connection to a port of a pod, in a tunnel of its own.
 type conn struct {
 	to     *target
 	owner  *Dialer
-	wire   net.Conn
-	tunnel httpstream.Connection
+	tunnel *tunnel
 	data   httpstream.Stream
 	errs   httpstream.Stream
 
@@ -61,16 +89,11 @@ type conn struct {
 	end   error // what a read meets after the last byte; set before received is closed
 }
 
-// open speaks SPDY over wire, which it owns from now on, and makes a connection of the two streams that the kubelet expects.
-// errGone where the kubelet does not answer.
-func open(ctx context.Context, wire net.Conn, to *target, owner *Dialer) (*conn, error) {
-	wire = &watched{Conn: wire}
-	tunnel, err := spdy.NewClientConnectionWithPings(wire, pings)
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("%s: %w", to.pod, err), wire.Close())
-	}
+// open makes a connection of the two streams that the kubelet expects in a tunnel, which it owns from now on. errGone where the kubelet does
+// not answer.
+func open(ctx context.Context, in *tunnel, to *target, owner *Dialer) (*conn, error) {
 	c := &conn{
-		to: to, owner: owner, wire: wire, tunnel: tunnel,
+		to: to, owner: owner, tunnel: in,
 		received: make(chan []byte, 1),
 		finished: make(chan struct{}),
 		closed:   make(chan struct{}),
@@ -78,7 +101,7 @@ func open(ctx context.Context, wire net.Conn, to *target, owner *Dialer) (*conn,
 		writeBy:  deadline{reached: make(chan struct{})},
 	}
 	if err := c.createStreams(ctx); err != nil {
-		c.hangUp()
+		c.tunnel.hangUp(c.data, c.errs)
 		return nil, err
 	}
 	go c.listen()
@@ -94,7 +117,8 @@ func (c *conn) createStreams(ctx context.Context) error {
 		stream httpstream.Stream
 		err    error
 	}
-	answers := make(chan made, 2)
+	answers, left := make(chan made), make(chan struct{})
+	defer close(left)
 	for _, kind := range []string{corev1.StreamTypeError, corev1.StreamTypeData} {
 		go func() {
 			stream, err := c.tunnel.CreateStream(http.Header{
@@ -102,7 +126,13 @@ func (c *conn) createStreams(ctx context.Context) error {
 				corev1.PortHeader:                 {strconv.Itoa(int(c.to.port))},
 				corev1.PortForwardRequestIDHeader: {"0"}, // the only connection of its tunnel
 			})
-			answers <- made{kind, stream, err}
+			select {
+			case answers <- made{kind, stream, err}:
+			case <-left:
+				if err == nil {
+					_ = stream.Reset()
+				}
+			}
 		}()
 	}
 	timer := time.NewTimer(streamWait)
@@ -127,12 +157,6 @@ func (c *conn) createStreams(ctx context.Context) error {
 		}
 	}
 	return nil
-}
-
-// hangUp ends the tunnel. The wire goes first: the streams say goodbye on it, which on one that is stuck could take for ever.
-func (c *conn) hangUp() {
-	_ = c.wire.Close()
-	_ = c.tunnel.Close()
 }
 
 // listen reads the kubelet's error stream: a message if forwarding failed, and its end when forwarding is over.
@@ -304,7 +328,7 @@ func (c *conn) CloseWrite() error {
 func (c *conn) Close() error {
 	c.close.Do(func() {
 		close(c.closed)
-		c.hangUp()
+		c.tunnel.hangUp(c.data, c.errs)
 		c.owner.ended(c)
 	})
 	return nil

@@ -50,7 +50,8 @@ type Dialer struct {
 	closed  chan struct{}
 
 	mu     sync.Mutex
-	target *target            // where new connections go, or nil
+	target *target // where new connections go, or nil
+	spares spares
 	conns  map[*conn]struct{} // that are open
 	opened bool               // there has been one
 	isShut bool
@@ -58,9 +59,10 @@ type Dialer struct {
 
 // target is a port of a pod that was ready when last seen.
 type target struct {
-	pod  podRef
-	port int32
-	stop context.CancelFunc // of the watch on the pod
+	pod    podRef
+	port   int32
+	chosen context.Context    // lives until the pod is forgotten
+	stop   context.CancelFunc // ends it
 }
 
 // NewDialer makes a Dialer that does nothing until the first dial.
@@ -124,16 +126,7 @@ func (d *Dialer) try(ctx context.Context) (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	config, err := d.cluster.RESTConfig() // each time anew: credentials may have been renewed
-	if err != nil {
-		return nil, err
-	}
-	wire, err := upgrade(ctx, config, to.pod.Ref)
-	if err != nil {
-		d.forgetIfGone(to, err)
-		return nil, err
-	}
-	c, err := open(ctx, wire, to, d)
+	c, err := d.connect(ctx, to)
 	if err != nil {
 		d.forgetIfGone(to, err)
 		return nil, err
@@ -148,6 +141,7 @@ func (d *Dialer) try(ctx context.Context) (net.Conn, error) {
 		_ = c.Close()
 		return nil, net.ErrClosed
 	}
+	go d.prepare(to)
 	return c, nil
 }
 
@@ -171,7 +165,7 @@ func (d *Dialer) find(ctx context.Context) (*target, error) {
 	}
 	d.note(fmt.Sprintf("connecting to %s", pod))
 	watching, stop := context.WithCancel(context.WithoutCancel(ctx)) // it outlives the dial
-	to := &target{pod: pod, port: port, stop: stop}
+	to := &target{pod: pod, port: port, chosen: watching, stop: stop}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.isShut {
@@ -209,6 +203,7 @@ func (d *Dialer) forget(to *target) {
 	defer d.mu.Unlock()
 	if d.target == to {
 		d.target = nil
+		d.spares.drop()
 	}
 	to.stop()
 }
@@ -238,6 +233,7 @@ func (d *Dialer) Close() error {
 	if d.target != nil {
 		d.target.stop()
 	}
+	d.spares.drop()
 	open := slices.Collect(maps.Keys(d.conns))
 	d.mu.Unlock()
 	var all sync.WaitGroup

@@ -22,18 +22,42 @@ type notYet struct{ err error }
 func (e *notYet) Error() string { return e.err.Error() }
 func (e *notYet) Unwrap() error { return e.err }
 
-// What gcloud and the APIs behind it say.
-var (
-	loggedOut  = regexp.MustCompile(`(?i)gcloud auth login|reauthentication|invalid_grant|UNAUTHENTICATED`)
-	noBilling  = regexp.MustCompile(`(?i)BILLING_DISABLED|billing (?:account )?.*(?:disabled|not (?:enabled|open)|closed)`)
-	disabled   = regexp.MustCompile(`(?i)SERVICE_DISABLED|has not been used in project|API \[[a-z.]*\] not enabled`)
-	noKeys     = regexp.MustCompile(`(?i)disableServiceAccountKeyCreation|Key creation is not allowed`)
-	noPool     = regexp.MustCompile(`(?i)Identity Pool does not exist \(([a-zA-Z0-9.:\-]+)\)`)
-	denied     = regexp.MustCompile(`(?i)PERMISSION_DENIED|HTTPError 403|does not have (?:permission|[a-z.]+ access)|not ?authorized`)
-	absent     = regexp.MustCompile(`(?i)not found: 404|HTTPError 404|NOT_?FOUND|DoesNotExist`)
-	transient  = regexp.MustCompile(`(?i)does not exist|concurrent policy changes|` + absent.String())
-	anyAPIName = regexp.MustCompile(`\b[a-z]+\.googleapis\.com\b`)
-)
+// loggedOut and those below are what gcloud and the APIs behind it say.
+func loggedOut() *regexp.Regexp {
+	return regexp.MustCompile(`(?i)gcloud auth login|reauthentication|invalid_grant|UNAUTHENTICATED`)
+}
+
+func noBilling() *regexp.Regexp {
+	return regexp.MustCompile(`(?i)BILLING_DISABLED|billing (?:account )?.*(?:disabled|not (?:enabled|open)|closed)`)
+}
+
+func disabled() *regexp.Regexp {
+	return regexp.MustCompile(`(?i)SERVICE_DISABLED|has not been used in project|API \[[a-z.]*\] not enabled`)
+}
+
+func noKeys() *regexp.Regexp {
+	return regexp.MustCompile(`(?i)disableServiceAccountKeyCreation|Key creation is not allowed`)
+}
+
+func noPool() *regexp.Regexp {
+	return regexp.MustCompile(`(?i)Identity Pool does not exist \(([a-zA-Z0-9.:\-]+)\)`)
+}
+
+func denied() *regexp.Regexp {
+	return regexp.MustCompile(`(?i)PERMISSION_DENIED|HTTPError 403|does not have (?:permission|[a-z.]+ access)|not ?authorized`)
+}
+
+func absent() *regexp.Regexp {
+	return regexp.MustCompile(`(?i)not found: 404|HTTPError 404|NOT_?FOUND|DoesNotExist`)
+}
+
+func transient() *regexp.Regexp {
+	return regexp.MustCompile(`(?i)does not exist|concurrent policy changes|` + absent().String())
+}
+
+func anyAPIName() *regexp.Regexp {
+	return regexp.MustCompile(`\b[a-z]+\.googleapis\.com\b`)
+}
 
 // evidence is how many of gcloud's lines a failure carries.
 const evidence = 6
@@ -58,31 +82,31 @@ func explain(ctx context.Context, step Step, args []string, stderr string, err e
 		failed.Err = err
 	}
 	switch {
-	case loggedOut.MatchString(stderr):
+	case loggedOut().MatchString(stderr):
 		failed.Class, failed.Reason, failed.Object = failure.Forbidden, "GcloudLoggedOut", ""
 		failed.Message, failed.Hint = "gcloud is not logged in", "log in with: gcloud auth login"
-	case noBilling.MatchString(stderr):
+	case noBilling().MatchString(stderr):
 		failed.Reason, failed.Message = "BillingDisabled", "the project has no billing account"
 		failed.Hint = "link one: https://cloud.google.com/billing/docs/how-to/modify-project"
-	case disabled.MatchString(stderr):
+	case disabled().MatchString(stderr):
 		failed.Reason, failed.Message = "APIDisabled", "an API that this needs is not enabled"
 		failed.Hint = "enable it with: gcloud services enable " + api(stderr) + "; then run the same command again"
 		if strings.Contains(stderr, "enabled this API recently") {
 			return &notYet{failed}
 		}
-	case noKeys.MatchString(stderr):
+	case noKeys().MatchString(stderr):
 		failed.Class, failed.Reason = failure.Forbidden, "KeysForbidden"
 		failed.Message, failed.Hint = "your organisation forbids keys of service accounts", "use --identity workload-identity, which needs none"
-	case noPool.MatchString(stderr):
-		pool := noPool.FindStringSubmatch(stderr)[1]
+	case noPool().MatchString(stderr):
+		pool := noPool().FindStringSubmatch(stderr)[1]
 		failed.Reason, failed.Message = "NoWorkloadPool", "there is no workload identity pool "+pool
 		failed.Hint = "a project has it with its first cluster with Workload Identity: gcloud container clusters update CLUSTER --workload-pool=" + pool + "; where the cluster is in another project, say --workload-pool"
-	case denied.MatchString(stderr):
+	case denied().MatchString(stderr):
 		failed.Class, failed.Reason = failure.Forbidden, "RoleMissing"
 		failed.Message, failed.Hint = "you may not do this", fmt.Sprintf("ask for %s on %s, or check its name: Google does not say which", step.Role, step.On)
-	case isLook(args) && absent.MatchString(stderr):
+	case isLook(args) && absent().MatchString(stderr):
 		return &notThere{said}
-	case transient.MatchString(stderr):
+	case transient().MatchString(stderr):
 		return &notYet{failed}
 	}
 	return failed
@@ -90,7 +114,7 @@ func explain(ctx context.Context, step Step, args []string, stderr string, err e
 
 // api is the API that gcloud names, in the form that enables it.
 func api(stderr string) string {
-	for _, m := range anyAPIName.FindAllString(stderr, -1) {
+	for _, m := range anyAPIName().FindAllString(stderr, -1) {
 		if m != "console.googleapis.com" && m != "type.googleapis.com" {
 			return m
 		}

@@ -96,7 +96,7 @@ func TestTheRealGcloudUnderstandsAllArguments(t *testing.T) {
 					ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 					defer cancel()
 					_, stderr, err := Gcloud(ctx, args, []byte(`{"--password": "x"}`))
-					if err == nil || !loggedOut.Match(stderr) {
+					if err == nil || !loggedOut().Match(stderr) {
 						t.Errorf("gcloud %s: %v: %s", line, err, stderr)
 					}
 				})

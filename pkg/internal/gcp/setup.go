@@ -76,19 +76,49 @@ type account struct {
 	address     string
 }
 
-var (
-	projectOnly   = regexp.MustCompile(`^` + projectPattern + `$`)
-	accountID     = regexp.MustCompile(`^[a-z][a-z0-9\-]{4,28}[a-z0-9]$`)
-	accountMail   = regexp.MustCompile(`^([a-z][a-z0-9\-]{4,28}[a-z0-9])@([a-z0-9.\-]+)\.iam\.gserviceaccount\.com$`)
-	anyAccount    = regexp.MustCompile(`^[a-z0-9\-]+@[a-z0-9.\-]+\.gserviceaccount\.com$`)
-	poolPattern   = regexp.MustCompile(`^(?:` + projectPattern + `)\.svc\.id\.goog$`)
-	bucketPattern = regexp.MustCompile(`^gs://([a-z0-9][a-z0-9_.\-]{1,220}[a-z0-9])(?:/[A-Za-z0-9_.\-=+/]*)?$`)
-	namespaceName = regexp.MustCompile(`^[a-z0-9]([a-z0-9\-]{0,61}[a-z0-9])?$`)
-	secretName    = regexp.MustCompile(`^[a-z0-9]([a-z0-9.\-]{0,251}[a-z0-9])?$`)
-	locationName  = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9\-]{1,40}$`)
-	databaseName  = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_\-]{0,62}$`)
-	databaseRole  = regexp.MustCompile(`^[A-Za-z_0-9][A-Za-z0-9_.@\-]{0,62}$`)
-)
+func projectOnly() *regexp.Regexp {
+	return regexp.MustCompile(`^` + projectPattern + `$`)
+}
+
+func accountID() *regexp.Regexp {
+	return regexp.MustCompile(`^[a-z][a-z0-9\-]{4,28}[a-z0-9]$`)
+}
+
+func accountMail() *regexp.Regexp {
+	return regexp.MustCompile(`^([a-z][a-z0-9\-]{4,28}[a-z0-9])@([a-z0-9.\-]+)\.iam\.gserviceaccount\.com$`)
+}
+
+func anyAccount() *regexp.Regexp {
+	return regexp.MustCompile(`^[a-z0-9\-]+@[a-z0-9.\-]+\.gserviceaccount\.com$`)
+}
+
+func poolPattern() *regexp.Regexp {
+	return regexp.MustCompile(`^(?:` + projectPattern + `)\.svc\.id\.goog$`)
+}
+
+func bucketPattern() *regexp.Regexp {
+	return regexp.MustCompile(`^gs://([a-z0-9][a-z0-9_.\-]{1,220}[a-z0-9])(?:/[A-Za-z0-9_.\-=+/]*)?$`)
+}
+
+func namespaceName() *regexp.Regexp {
+	return regexp.MustCompile(`^[a-z0-9]([a-z0-9\-]{0,61}[a-z0-9])?$`)
+}
+
+func secretName() *regexp.Regexp {
+	return regexp.MustCompile(`^[a-z0-9]([a-z0-9.\-]{0,251}[a-z0-9])?$`)
+}
+
+func locationName() *regexp.Regexp {
+	return regexp.MustCompile(`^[A-Za-z][A-Za-z0-9\-]{1,40}$`)
+}
+
+func databaseName() *regexp.Regexp {
+	return regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_\-]{0,62}$`)
+}
+
+func databaseRole() *regexp.Regexp {
+	return regexp.MustCompile(`^[A-Za-z_0-9][A-Za-z0-9_.@\-]{0,62}$`)
+}
 
 // Complete is s with its defaults, or failure.Invalid.
 func (s Setup) Complete() (Setup, error) {
@@ -135,7 +165,7 @@ func (s *Setup) place() error {
 	s.WorkloadPool = cmp.Or(s.WorkloadPool, s.Project+".svc.id.goog")
 	for _, c := range []struct {
 		flag, value string
-		form        *regexp.Regexp
+		form        func() *regexp.Regexp
 		hint        string
 	}{
 		{"--project", s.Project, projectOnly, "write the project's ID, not its name or number: my-project, or example.com:my-project"},
@@ -144,11 +174,11 @@ func (s *Setup) place() error {
 		{"--workload-pool", s.WorkloadPool, poolPattern, "write it as PROJECT.svc.id.goog, with the project of the cluster"},
 		{"--namespace", s.Namespace, namespaceName, "a namespace's name has small letters, digits and dashes, at most 63"},
 	} {
-		if !c.form.MatchString(c.value) {
+		if !c.form().MatchString(c.value) {
 			return invalid(c.flag, c.value, c.hint)
 		}
 	}
-	s.bucket = "gs://" + bucketPattern.FindStringSubmatch(s.ArtifactsDestination)[1]
+	s.bucket = "gs://" + bucketPattern().FindStringSubmatch(s.ArtifactsDestination)[1]
 	return nil
 }
 
@@ -161,7 +191,7 @@ func (s *Setup) who() error {
 		if s.Number != "" {
 			address = strings.ReplaceAll(address, ProjectNumber, s.Number)
 		}
-		if s.NodeServiceAccount != "" && !anyAccount.MatchString(s.NodeServiceAccount) {
+		if s.NodeServiceAccount != "" && !anyAccount().MatchString(s.NodeServiceAccount) {
 			return invalid("--node-service-account", s.NodeServiceAccount, "write the account's address, for instance nodes@my-project.iam.gserviceaccount.com")
 		}
 		s.account = account{address: address}
@@ -191,10 +221,10 @@ func (s *Setup) who() error {
 
 // read takes an account's ID, which is in the project, or its address.
 func (s *Setup) read(flag, value string) (account, error) {
-	if accountID.MatchString(value) {
+	if accountID().MatchString(value) {
 		return account{id: value, project: s.Project, address: value + "@" + accountDomain(s.Project)}, nil
 	}
-	m := accountMail.FindStringSubmatch(value)
+	m := accountMail().FindStringSubmatch(value)
 	if m == nil {
 		return account{}, invalid(flag, value, "write the account's ID, 6 to 30 small letters, digits and dashes, or its address, for instance mlflow@my-project.iam.gserviceaccount.com")
 	}
@@ -218,15 +248,15 @@ func (s *Setup) database() error {
 	if s.PrivateIP && s.PSC {
 		return &failure.Error{Class: failure.Invalid, Reason: "TwoWays", Message: "--private-ip and --psc are two ways to the instance", Hint: "choose one"}
 	}
-	if !databaseName.MatchString(s.DatabaseName) {
+	if !databaseName().MatchString(s.DatabaseName) {
 		return invalid("--database-name", s.DatabaseName, "write it as PostgreSQL does, for instance mlflowdb")
 	}
-	if !secretName.MatchString(s.DatabaseSecret) {
+	if !secretName().MatchString(s.DatabaseSecret) {
 		return invalid("--database-secret", s.DatabaseSecret, "write the name of a Secret in the namespace, with the key "+passwordKey)
 	}
 	if !s.AutoIAMAuthn {
 		s.DatabaseUser = cmp.Or(s.DatabaseUser, defaultUser)
-		if !databaseRole.MatchString(s.DatabaseUser) || strings.Contains(s.DatabaseUser, "@") {
+		if !databaseRole().MatchString(s.DatabaseUser) || strings.Contains(s.DatabaseUser, "@") {
 			return invalid("--database-user", s.DatabaseUser, "write a user who has a password, for instance mlflow; service accounts log in with --auto-iam-authn")
 		}
 		return nil

@@ -113,7 +113,7 @@ func canonicalLines(lines []string) []string {
 		if name, rest, ok := model.LocalWheel(line); ok {
 			line = path.Base(name) + rest
 		}
-		out = append(out, userinfo.ReplaceAllString(line, "://"))
+		out = append(out, userinfo().ReplaceAllString(line, "://"))
 	}
 	if options {
 		return out
@@ -122,7 +122,9 @@ func canonicalLines(lines []string) []string {
 }
 
 // userinfo is the part of a URL that holds credentials.
-var userinfo = regexp.MustCompile(`://[^/@\s]*@`)
+func userinfo() *regexp.Regexp {
+	return regexp.MustCompile(`://[^/@\s]*@`)
+}
 
 func sorted(list []string) []string {
 	out := slices.Clone(list)
@@ -159,12 +161,14 @@ func CheckBuilder(name string) error {
 }
 
 // aptPackage is the name of one of Debian's packages, with a version where one is asked for.
-var aptPackage = regexp.MustCompile(`^[a-z0-9][a-z0-9+.-]+(?:=[A-Za-z0-9.+:~-]+)?$`)
+func aptPackage() *regexp.Regexp {
+	return regexp.MustCompile(`^[a-z0-9][a-z0-9+.-]+(?:=[A-Za-z0-9.+:~-]+)?$`)
+}
 
 // CheckApt is failure.Invalid for what is no name of one of Debian's packages.
 func CheckApt(packages []string) error {
 	for _, p := range packages {
-		if !aptPackage.MatchString(p) {
+		if !aptPackage().MatchString(p) {
 			return &failure.Error{
 				Class: failure.Invalid, Reason: "SystemPackageInvalid", Message: fmt.Sprintf("system package %q", p),
 				Hint: "write it as Debian names it, libgl1, with =VERSION behind it where it has to be one",
@@ -177,7 +181,7 @@ func CheckApt(packages []string) error {
 // DefaultBase is the base image for a model's Python: "docker.io/library/python:3.11-slim".
 func DefaultBase(python string) (string, error) {
 	version := MajorMinor(python)
-	if !pythonVersion.MatchString(version) {
+	if !pythonVersion().MatchString(version) {
 		return "", &failure.Error{
 			Class:   failure.Invalid,
 			Reason:  "PythonUnknown",
@@ -188,4 +192,6 @@ func DefaultBase(python string) (string, error) {
 	return "docker.io/library/python:" + version + "-slim", nil
 }
 
-var pythonVersion = regexp.MustCompile(`^3\.[0-9]+$`)
+func pythonVersion() *regexp.Regexp {
+	return regexp.MustCompile(`^3\.[0-9]+$`)
+}

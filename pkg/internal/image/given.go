@@ -62,7 +62,9 @@ func unfit(message string) error {
 }
 
 // exactly is a requirement of one version.
-var exactly = regexp.MustCompile(`^[0-9][A-Za-z0-9.+!]*$`)
+func exactly() *regexp.Regexp {
+	return regexp.MustCompile(`^[0-9][A-Za-z0-9.+!]*$`)
+}
 
 // lacks names the packages of e that d does not name, and those that it has in another version than the only one that e takes.
 func (d description) lacks(e Environment) (missing, other []string) {
@@ -73,7 +75,7 @@ func (d description) lacks(e Environment) (missing, other []string) {
 		case !ok:
 			missing = append(missing, name)
 		case version == want:
-		case exactly.MatchString(version) && exactly.MatchString(want):
+		case exactly().MatchString(version) && exactly().MatchString(want):
 			other = append(other, fmt.Sprintf("%s %s instead of %s", name, version, want))
 		default:
 			missing = append(missing, strings.TrimSpace(name+" "+want))

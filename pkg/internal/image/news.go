@@ -99,23 +99,26 @@ func none(value string) string {
 	return value
 }
 
-var (
-	// requirement is name[extras] and what stands behind it.
-	requirement = regexp.MustCompile(`^([A-Za-z0-9][A-Za-z0-9._-]*)\s*(\[[^\]]*\])?\s*(.*)$`)
-	separators  = regexp.MustCompile(`[-_.]+`)
-)
+// requirement is name[extras] and what stands behind it.
+func requirement() *regexp.Regexp {
+	return regexp.MustCompile(`^([A-Za-z0-9][A-Za-z0-9._-]*)\s*(\[[^\]]*\])?\s*(.*)$`)
+}
+
+func separators() *regexp.Regexp {
+	return regexp.MustCompile(`[-_.]+`)
+}
 
 // packages maps what requirements name, in the index's spelling, to the versions asked for: "1.5.2" where it is exactly one. An option
 // line stands for itself.
 func packages(lines []string) map[string]string {
 	out := map[string]string{}
 	for _, line := range lines {
-		found := requirement.FindStringSubmatch(model.Plain(line))
+		found := requirement().FindStringSubmatch(model.Plain(line))
 		if found == nil {
 			out[line] = ""
 			continue
 		}
-		name := separators.ReplaceAllString(strings.ToLower(found[1]), "-") + found[2]
+		name := separators().ReplaceAllString(strings.ToLower(found[1]), "-") + found[2]
 		version := strings.TrimSpace(found[3])
 		if exact, ok := strings.CutPrefix(version, "=="); ok && !strings.ContainsAny(exact, "=,") {
 			version = strings.TrimSpace(exact)

@@ -7,10 +7,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"syscall"
 
-	"github.com/gofrs/flock"
-
+	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/filelock"
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/progress"
 )
 
@@ -67,40 +65,10 @@ func (m *Maker) lock(ctx context.Context, e Environment) (unlock func() error, e
 		return nil, err
 	}
 	sum := sha256.Sum256([]byte(m.Repository.Ref(e.Tag())))
-	file := flock.New(filepath.Join(dir, fmt.Sprintf("env-%x.lock", sum[:8])))
-	has, err := file.TryLock()
-	switch {
-	case Unlockable(err):
-		return func() error { return nil }, nil
-	case err != nil:
-		return nil, fmt.Errorf("lock %s: %w", file.Path(), err)
-	case has:
-		return file.Unlock, nil
+	lock := filelock.On(filepath.Join(dir, fmt.Sprintf("env-%x.lock", sum[:8]))) // without one, two builds are no more than wasted work: what they push is the same
+	has, err := lock.Try()
+	if err == nil && !has {
+		err = progress.Do(m.Progress, "Waiting for another build of the same environment", func(progress.Step) error { return lock.Wait(ctx) })
 	}
-	err = progress.Do(m.Progress, "Waiting for another build of the same environment", func(progress.Step) error {
-		locked := make(chan error, 1)
-		go func() { locked <- file.Lock() }()
-		select {
-		case err := <-locked:
-			return err
-		case <-ctx.Done():
-			// A wait for a lock cannot be called off: it is given back as soon as it comes.
-			go func() {
-				if <-locked == nil {
-					_ = file.Unlock() // nobody is left to be told
-				}
-			}()
-			return ctx.Err()
-		}
-	})
-	if err != nil {
-		return nil, fmt.Errorf("lock %s: %w", file.Path(), err)
-	}
-	return file.Unlock, nil
-}
-
-// Unlockable tells whether err says that a file system, of a network perhaps, has no locks. Two builds of one environment are then
-// no more than wasted work: what they push is the same.
-func Unlockable(err error) bool {
-	return errors.Is(err, errors.ErrUnsupported) || errors.Is(err, syscall.ENOLCK)
+	return lock.Unlock, err
 }

@@ -17,17 +17,23 @@ const (
 	TorchNone = "none"
 )
 
-var (
-	torchBackend = regexp.MustCompile(`^(?:none|cpu|xpu|cu[0-9]{2,3}|rocm[0-9]+(?:\.[0-9]+){1,2})$`)
-	// torchBuild is a requirement of one of PyTorch's packages in a build for something: torch==2.9.1+cu126.
-	torchBuild = regexp.MustCompile(`(?i)^torch[a-z-]*\s*(?:\[[^\]]*\])?\s*===?\s*[0-9][0-9a-z.]*\+([a-z0-9.]+)`)
-	// torchIndex is an option that names PyTorch's own index.
-	torchIndex = regexp.MustCompile(`(?i)^-.*\bpytorch\.org/`)
-)
+func torchBackend() *regexp.Regexp {
+	return regexp.MustCompile(`^(?:none|cpu|xpu|cu[0-9]{2,3}|rocm[0-9]+(?:\.[0-9]+){1,2})$`)
+}
+
+// torchBuild is a requirement of one of PyTorch's packages in a build for something: torch==2.9.1+cu126.
+func torchBuild() *regexp.Regexp {
+	return regexp.MustCompile(`(?i)^torch[a-z-]*\s*(?:\[[^\]]*\])?\s*===?\s*[0-9][0-9a-z.]*\+([a-z0-9.]+)`)
+}
+
+// torchIndex is an option that names PyTorch's own index.
+func torchIndex() *regexp.Regexp {
+	return regexp.MustCompile(`(?i)^-.*\bpytorch\.org/`)
+}
 
 // CheckTorchBackend is failure.Invalid for what is none of uv's backends.
 func CheckTorchBackend(asked string) error {
-	if asked == "" || torchBackend.MatchString(asked) {
+	if asked == "" || torchBackend().MatchString(asked) {
 		return nil
 	}
 	hint := "write cpu, cu126 or another of uv's, or none to take the package index's"
@@ -43,12 +49,12 @@ func TorchBackend(asked string, requirements []string) string {
 	own := ""
 	for _, line := range requirements {
 		line = strings.TrimSpace(model.Plain(line))
-		if torchIndex.MatchString(line) {
+		if torchIndex().MatchString(line) {
 			return cmp.Or(asked, TorchNone)
 		}
-		if build := torchBuild.FindStringSubmatch(line); build != nil && own == "" {
+		if build := torchBuild().FindStringSubmatch(line); build != nil && own == "" {
 			own = TorchNone
-			if torchBackend.MatchString(strings.ToLower(build[1])) {
+			if torchBackend().MatchString(strings.ToLower(build[1])) {
 				own = strings.ToLower(build[1])
 			}
 		}

@@ -1,13 +1,15 @@
-// Package inference is a client of /invocations.
+// Package inference is a client of /invocations, and of the Open Inference Protocol (V2).
 package inference
 
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/url"
@@ -27,16 +29,26 @@ const (
 	longest  = 2 * time.Second
 )
 
-// Client asks one endpoint. HTTP carries tunnel and credentials.
+// Client asks one endpoint. HTTP carries the tunnel.
 type Client struct {
 	HTTP      *http.Client
-	URL, Host string // Host is sent as the Host header; "" is the URL's
+	URL, Host string      // Host is sent as the Host header; "" is the URL's
+	Header    http.Header // sent with every request: what routes it, who asks
 }
 
 // Invoke posts body to /invocations and returns the answer. It asks once: a prediction may cost, and may have effects.
 // failure.Diagnosed carries the server's message, failure.Forbidden is 401 or 403.
 func (c *Client) Invoke(ctx context.Context, contentType string, body []byte) ([]byte, error) {
-	answer, err := c.do(ctx, http.MethodPost, "/invocations", contentType, body)
+	return c.predict(ctx, "/invocations", contentType, body)
+}
+
+// Infer posts a request of the Open Inference Protocol for model, and is otherwise like Invoke.
+func (c *Client) Infer(ctx context.Context, model string, body []byte) ([]byte, error) {
+	return c.predict(ctx, v2Models+url.PathEscape(model)+"/infer", "application/json", body)
+}
+
+func (c *Client) predict(ctx context.Context, path, contentType string, body []byte) ([]byte, error) {
+	answer, err := c.do(ctx, http.MethodPost, path, contentType, body)
 	if err != nil && ctx.Err() != nil {
 		return nil, c.interrupted(ctx, "the model did not answer in time", err)
 	}
@@ -85,6 +97,7 @@ func (c *Client) do(ctx context.Context, method, path, contentType string, body 
 	}
 	req.Host = c.Host
 	req.Header.Set("User-Agent", "kubectl-mlflow")
+	maps.Copy(req.Header, c.Header)
 	if contentType != "" {
 		req.Header.Set("Content-Type", contentType)
 	}
@@ -120,9 +133,15 @@ func (c *Client) refusal(resp *http.Response, body []byte) error {
 	case resp.StatusCode == http.StatusUnauthorized || resp.StatusCode == http.StatusForbidden:
 		e.Class, e.Reason = failure.Forbidden, "EndpointDenied"
 		e.Hint = "the gateway or the model server asks for credentials"
+	case resp.StatusCode >= 300 && resp.StatusCode < 400:
+		e.Reason, message = "EndpointElsewhere", "it redirects"+elsewhere(resp)
+		e.Hint = "a login, or https, is before the model: ask at its own URL, with --via url and the token that it takes, --token-file"
 	case resp.StatusCode == http.StatusNotFound && message == "":
 		e.Reason = "NoRoute"
 		e.Hint = "nothing serves this path under this name: the gateway may not know the Service yet, or the host name is another one"
+	case resp.StatusCode == http.StatusNotFound && strings.Contains(resp.Request.URL.Path, v2Models):
+		e.Reason = "ProtocolUnknown"
+		e.Hint = `the model's server does not speak the Open Inference Protocol, or knows the model by another name: send MLflow's request, {"inputs": …}`
 	case resp.StatusCode == http.StatusServiceUnavailable || resp.StatusCode == http.StatusGatewayTimeout || resp.StatusCode == http.StatusBadGateway:
 		e.Reason = "EndpointUnavailable"
 		e.Hint = "no pod of the model answered the gateway: it may be starting, or it may fail to start"
@@ -140,6 +159,15 @@ func (c *Client) refusal(resp *http.Response, body []byte) error {
 	return e
 }
 
+// elsewhere is the server that a redirection leads to; the rest of the address may hold a session.
+func elsewhere(resp *http.Response) string {
+	to, err := resp.Location()
+	if err != nil {
+		return ""
+	}
+	return " to " + to.Scheme + "://" + to.Host
+}
+
 // serverMessage is the message of MLflow's {"error_code", "message"}, of MLServer's {"error"}, of FastAPI's {"detail"}, or a short
 // text; "" for a page.
 func serverMessage(contentType string, body []byte) string {
@@ -147,9 +175,13 @@ func serverMessage(contentType string, body []byte) string {
 		Message string          `json:"message"`
 		Error   string          `json:"error"`
 		Detail  json.RawMessage `json:"detail"`
+		Trace   string          `json:"stack_trace"` // of the model's own code; its last line is the exception
 	}
 	if json.Unmarshal(body, &said) == nil {
 		switch {
+		case said.Message != "" && said.Trace != "":
+			lines := strings.Split(strings.TrimSpace(said.Trace), "\n")
+			return strings.TrimSuffix(said.Message, ".") + ": " + lines[len(lines)-1]
 		case said.Message != "":
 			return said.Message
 		case said.Error != "":
@@ -176,7 +208,10 @@ func (c *Client) unreachable(err error) error {
 	e := &failure.Error{Class: failure.Diagnosed, Reason: "EndpointUnreachable", Object: c.URL, Message: "no answer", Err: err}
 	if _, ok := errors.AsType[*net.DNSError](err); ok {
 		e.Message = "the host name is not known here"
-		e.Hint = "the cluster's domain is not in DNS: go through the gateway, which takes the name as the Host header"
+		e.Hint = "the cluster's domain is not in DNS: leave out --via url, and the cluster's gateway is asked through the API server, which needs no DNS"
+	} else if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
+		e.Message = "its certificate is not trusted here"
+		e.Hint = "name the file with the certificate of its CA: --ca-file"
 	} else if op, ok := errors.AsType[*net.OpError](err); ok && op.Op == "dial" {
 		e.Message = "no connection"
 		e.Hint = "the gateway does not listen at this address, or a firewall is between"

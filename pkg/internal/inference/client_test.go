@@ -52,6 +52,7 @@ func TestInvokeRefused(t *testing.T) {
 		"MLServer":     {404, "application/json", `{"error":"Model iris not found"}`, failure.Diagnosed, "PredictionRefused", "404 Not Found: Model iris not found"},
 		"FastAPI":      {422, "application/json", `{"detail":"not JSON"}`, failure.Diagnosed, "PredictionRefused", "422 Unprocessable Entity: not JSON"},
 		"text":         {415, "text/plain; charset=utf-8", "This predictor takes JSON\n", failure.Diagnosed, "PredictionRefused", "415 Unsupported Media Type: This predictor takes JSON"},
+		"the model's":  {400, "application/json", `{"message":"It fails.","stack_trace":"Traceback:\n  File x\nValueError: no table\n"}`, failure.Diagnosed, "PredictionRefused", "400 Bad Request: It fails: ValueError: no table"},
 		"its own bug":  {500, "application/json", `{"error_code":"INTERNAL_ERROR","message":"no"}`, failure.Diagnosed, "PredictionFailed", "500 Internal Server Error: no"},
 		"no route":     {404, "", "", failure.Diagnosed, "NoRoute", "404 Not Found"},
 		"scaling":      {503, "text/html", "<html>", failure.Diagnosed, "EndpointUnavailable", "503 Service Unavailable"},

@@ -31,12 +31,15 @@ func (d *mlmodel) condaPath() string {
 	return condaFile
 }
 
-var (
-	// condaPackage is a package in conda's words, channel::name=version=build, and its name.
-	condaPackage = regexp.MustCompile(`^(?:[^\s:]+::)?([A-Za-z0-9_.-]+)`)
-	// condaPython is the version in python=3.11.7, python==3.11 and the like.
-	condaPython = regexp.MustCompile(`^(?:[^\s:]+::)?python\s*[=~]=?\s*([0-9]+\.[0-9]+(?:\.[0-9]+)?)`)
-)
+// condaPackage is a package in conda's words, channel::name=version=build, and its name.
+func condaPackage() *regexp.Regexp {
+	return regexp.MustCompile(`^(?:[^\s:]+::)?([A-Za-z0-9_.-]+)`)
+}
+
+// condaPython is the version in python=3.11.7, python==3.11 and the like.
+func condaPython() *regexp.Regexp {
+	return regexp.MustCompile(`^(?:[^\s:]+::)?python\s*[=~]=?\s*([0-9]+\.[0-9]+(?:\.[0-9]+)?)`)
+}
 
 func parseConda(file string, text []byte) (*conda, error) {
 	var doc struct {
@@ -49,11 +52,11 @@ func parseConda(file string, text []byte) (*conda, error) {
 	var pip []string
 	for _, n := range doc.Dependencies {
 		if n.Kind == yaml.ScalarNode {
-			switch name := condaPackage.FindStringSubmatch(n.Value); {
+			switch name := condaPackage().FindStringSubmatch(n.Value); {
 			case name == nil:
 				return nil, invalid(file, n.Line, "%q is not a package", n.Value)
 			case strings.EqualFold(name[1], "python"):
-				if version := condaPython.FindStringSubmatch(n.Value); version != nil {
+				if version := condaPython().FindStringSubmatch(n.Value); version != nil {
 					c.python = version[1]
 				}
 			case strings.EqualFold(name[1], "pip"):

@@ -68,7 +68,7 @@ func read(ctx context.Context, f Files) (*Model, error) {
 		return nil, err
 	}
 	if _, ok := sizes[constraintsFile]; ok { // MLflow puts them beside the requirements, which then refer to them
-		m.Requirements = slices.DeleteFunc(m.Requirements, ownConstraints.MatchString)
+		m.Requirements = slices.DeleteFunc(m.Requirements, ownConstraints().MatchString)
 	}
 	example := servingInputFile
 	if doc.Example.ServingInputPath != "" {
@@ -103,7 +103,9 @@ func (r reader) requirements(m *Model, doc *mlmodel) (err error) {
 	return nil
 }
 
-var ownConstraints = regexp.MustCompile(`^(?:-c|--constraint)[\s=]+(?:\./)?` + regexp.QuoteMeta(constraintsFile) + `$`)
+func ownConstraints() *regexp.Regexp {
+	return regexp.MustCompile(`^(?:-c|--constraint)[\s=]+(?:\./)?` + regexp.QuoteMeta(constraintsFile) + `$`)
+}
 
 // noMLmodel says that the directory holds no model, and where one is, if it is further down.
 func noMLmodel(listed []File) error {

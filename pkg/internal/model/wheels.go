@@ -105,17 +105,23 @@ func namesWheels(line string) bool {
 	return wheel || links
 }
 
-var (
-	// wheelLine is a path, no URL, and what stands behind it.
-	wheelLine = regexp.MustCompile(`^([^\s\[;@:\\]+\.whl)($|[\s\[;].*$)`)
-	linksLine = regexp.MustCompile(`^(?:--find-links|-f)(?:\s+|\s*=\s*)([^\s:]+)$`)
-	extrasOf  = regexp.MustCompile(`^\[[^\]]*\]`)
-)
+// wheelLine is a path, no URL, and what stands behind it.
+func wheelLine() *regexp.Regexp {
+	return regexp.MustCompile(`^([^\s\[;@:\\]+\.whl)($|[\s\[;].*$)`)
+}
+
+func linksLine() *regexp.Regexp {
+	return regexp.MustCompile(`^(?:--find-links|-f)(?:\s+|\s*=\s*)([^\s:]+)$`)
+}
+
+func extrasOf() *regexp.Regexp {
+	return regexp.MustCompile(`^\[[^\]]*\]`)
+}
 
 // LocalWheel takes the path of a wheel in the model out of a requirement that is one, and what stands behind it (extras, markers,
 // hashes). URLs, and paths that lead out of the model, are none.
 func LocalWheel(line string) (name, rest string, ok bool) {
-	found := wheelLine.FindStringSubmatch(strings.TrimSpace(line))
+	found := wheelLine().FindStringSubmatch(strings.TrimSpace(line))
 	if found == nil {
 		return "", "", false
 	}
@@ -125,7 +131,7 @@ func LocalWheel(line string) (name, rest string, ok bool) {
 
 // LocalLinks is the directory of the model that a line such as "--find-links wheels" names.
 func LocalLinks(line string) (dir string, ok bool) {
-	found := linksLine.FindStringSubmatch(strings.TrimSpace(line))
+	found := linksLine().FindStringSubmatch(strings.TrimSpace(line))
 	if found == nil {
 		return "", false
 	}
@@ -143,6 +149,6 @@ func Plain(line string) string {
 	if len(parts) < 2 {
 		return line
 	}
-	extras := extrasOf.FindString(rest)
+	extras := extrasOf().FindString(rest)
 	return strings.ReplaceAll(parts[0], "_", "-") + extras + "==" + parts[1] + strings.TrimPrefix(rest, extras)
 }

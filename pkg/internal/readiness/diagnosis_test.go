@@ -51,6 +51,7 @@ func TestPodsThatWillNotComeUpAreDiagnosed(t *testing.T) {
 		{"image denied", container(waits("ErrImagePull", pullRefused), 0, nil), "", 10 * time.Second, "ImagePullDenied", "pull access denied", nil},
 		{"image of another platform", container(waits("ErrImagePull", pullForeign), 0, nil), "", 10 * time.Second, "ImagePlatformMismatch", "no match for platform", nil},
 		{"Secret missing", container(waits("CreateContainerConfigError", `secret "mlflow-secret" not found`), 0, nil), "", 20 * time.Second, "ContainerConfigInvalid", `secret "mlflow-secret" not found`, nil},
+		{"key missing, of which the status does not tell yet", container(waits("PodInitializing", ""), 0, nil), "Error: couldn't find key TOKEN in Secret ml/mlflow-secret", 20 * time.Second, "ContainerConfigInvalid", "container main: couldn't find key TOKEN", nil},
 		{"cannot be started", container(waits("RunContainerError", "exec: no such file"), 0, nil), "", 20 * time.Second, "ContainerNotStarted", "exec: no such file", nil},
 		{"crash loop", container(waits("CrashLoopBackOff", "back-off 20s"), 2, exit(1, "Error")), "", 0, "CrashLoop", "container main: it ended with exit code 1 again and again",
 			[]string{"the end of the log of pod/mlflow-pod, container main:", "  KeyError: 'x'"}},
@@ -262,6 +263,22 @@ func TestALogThatCannotBeReadIsSaid(t *testing.T) {
 		_, _, err := wait(t, &film{moments: []moment{show(0, deployment(t, "mlflow", 0), pod(t, "mlflow", crashing()))}}, target("apps", "Deployment", "mlflow"))
 		wantFailure(t, err, failure.Diagnosed, "CrashLoop", "pod/mlflow-pod", "again and again", "the log of pod/mlflow-pod, container main, cannot be read: no log")
 	})
+}
+
+func TestPodsThatWaitForNobodyMayEndOnce(t *testing.T) {
+	alone := target("apps", "Deployment", "mlflow")
+	alone.Alone = true
+	for restarts, target := range map[int32]Target{1: alone, 2: target("apps", "Deployment", "mlflow")} {
+		synctest.Test(t, func(t *testing.T) {
+			once := pod(t, "mlflow", container(waits("CrashLoopBackOff", ""), restarts-1, exit(1, "Error")))
+			again := pod(t, "mlflow", container(waits("CrashLoopBackOff", ""), restarts, exit(1, "Error")))
+			took, _, err := wait(t, &film{moments: []moment{show(0, deployment(t, "mlflow", 0), once), show(20*time.Second, deployment(t, "mlflow", 0), again)}}, target)
+			wantFailure(t, err, failure.Diagnosed, "CrashLoop", "pod/mlflow-pod", "again and again")
+			if took != 20*time.Second {
+				t.Errorf("after %d restarts it was told after %s", restarts, took)
+			}
+		})
+	}
 }
 
 func TestARealPodTargetIsJudgedByItself(t *testing.T) {

@@ -173,7 +173,7 @@ func warning(t *testing.T, about *unstructured.Unstructured, reason, message str
 	t.Helper()
 	e := &corev1.Event{ObjectMeta: meta(about.GetName() + "." + reason), Type: corev1.EventTypeWarning, Reason: reason, Message: message}
 	e.ResourceVersion = fmt.Sprint(version)
-	e.InvolvedObject = corev1.ObjectReference{Kind: about.GetKind(), Name: about.GetName(), UID: about.GetUID()}
+	e.InvolvedObject = corev1.ObjectReference{Kind: about.GetKind(), Name: about.GetName(), UID: about.GetUID(), FieldPath: "spec.containers{main}"}
 	e.LastTimestamp = metav1.NewTime(time.Unix(int64(1000+version), 0))
 	return untyped(t, eventKind(), e)
 }

@@ -16,7 +16,8 @@ import (
 
 // verdict is what a snapshot says of all targets.
 type verdict struct {
-	pending []trouble // targets that are not ready, in the order given
+	pending []trouble // targets that are awaited and not ready, in the order given
+	beside  []trouble // what is known to be wrong with those that are not awaited
 	fatal   *trouble  // the first that will not become so
 	again   time.Duration
 }
@@ -63,7 +64,7 @@ func (w *waiter) judge(s *scene, now time.Time) (verdict, error) {
 	for _, target := range w.targets {
 		obj := s.objects[target.Object]
 		if obj == nil {
-			v.pending = append(v.pending, trouble{target: target, message: "not created yet"})
+			v.await(trouble{target: target, message: "not created yet"})
 			continue
 		}
 		result, err := statusOf(target, obj)
@@ -79,7 +80,7 @@ func (w *waiter) judge(s *scene, now time.Time) (verdict, error) {
 		}
 		if s.behind(obj) {
 			t.message = "its controller has not begun with the newest spec yet"
-			v.pending = append(v.pending, t)
+			v.await(t)
 			continue
 		}
 		pods, err := s.pods(target, obj)
@@ -99,7 +100,7 @@ func (w *waiter) judge(s *scene, now time.Time) (verdict, error) {
 		if left < never && (v.again == 0 || left < v.again) {
 			v.again = left
 		}
-		v.pending = append(v.pending, t)
+		v.await(t)
 	}
 	for sy := range w.since {
 		if !there[sy] { // it has passed; should it come back it begins anew
@@ -107,6 +108,16 @@ func (w *waiter) judge(s *scene, now time.Time) (verdict, error) {
 		}
 	}
 	return v, nil
+}
+
+// await takes a target that is not ready into the verdict.
+func (v *verdict) await(t trouble) {
+	switch {
+	case !t.target.Beside:
+		v.pending = append(v.pending, t)
+	case t.reason != "":
+		v.beside = append(v.beside, t)
+	}
 }
 
 // behind tells that a controller has not acted on the newest spec: the status and the pods there are may be those of the spec
@@ -289,7 +300,7 @@ func (t *trouble) fail(result *status.Result, pods []Pod) {
 	t.reason = t.target.Object.Kind + "Failed"
 	t.finding.Message = t.message
 	for _, c := range result.Conditions {
-		if c.Reason != "" && c.Reason != t.reason {
+		if c.Reason != "" && c.Reason != t.reason && !strings.HasPrefix(t.message, c.Reason+": ") {
 			t.finding.Message = fmt.Sprintf("%s: %s", c.Reason, t.message)
 			break
 		}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -27,6 +28,10 @@ type Target struct {
 	Behind labels.Selector
 	// Status judges the object; nil takes kstatus, corrected for Job, Pod and PersistentVolumeClaim.
 	Status func(*unstructured.Unstructured) (*status.Result, error)
+	// Alone tells that its pods depend on nothing that may come later: what ends badly twice will go on so.
+	Alone bool
+	// Beside tells that it is under way as well: what ails it is told as of the others, and the wait ends without it.
+	Beside bool
 }
 
 // Observer is the part of cluster.Client that a wait needs.
@@ -36,11 +41,11 @@ type Observer interface {
 	Tail(ctx context.Context, pod cluster.Ref, container string, previous bool, n int) ([]string, error)
 }
 
-// Wait returns when every target is Current. failure.Diagnosed where a rule says that waiting will not help, and
-// failure.TimedOut, naming what was not ready and why, when ctx reaches its deadline first. A ctx that is cancelled is an
-// error that errors.Is recognises. s is told what is awaited.
+// Wait returns when every target is Current that is not only Beside the others. failure.Diagnosed where a rule says that waiting
+// will not help, and failure.TimedOut, naming what was not ready and why, when ctx reaches its deadline first. A ctx that is
+// cancelled is an error that errors.Is recognises. s is told what is awaited.
 func Wait(ctx context.Context, o Observer, targets []Target, s progress.Step) error {
-	if len(targets) == 0 {
+	if !slices.ContainsFunc(targets, func(t Target) bool { return !t.Beside }) {
 		return nil
 	}
 	inner, stop := context.WithCancel(ctx)
@@ -129,10 +134,14 @@ func (w *waiter) interrupted(ctx context.Context, seen *scene, now verdict) erro
 	return w.timedOut(ctx, seen, now)
 }
 
-// note says in one line what is awaited.
+// note says in one line what is awaited. What is known to be wrong beside it comes first: a terminal may cut the line off.
 func (v verdict) note() string {
+	text := ""
+	for _, t := range v.beside {
+		text += fmt.Sprintf("%s: %s; ", t.target.Object, t.why())
+	}
 	first := v.pending[0]
-	text := fmt.Sprintf("%s: %s", first.target.Object, first.why())
+	text += fmt.Sprintf("%s: %s", first.target.Object, first.why())
 	if n := len(v.pending) - 1; n > 0 {
 		text += fmt.Sprintf(" (and %d more)", n)
 	}

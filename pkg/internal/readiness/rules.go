@@ -47,7 +47,7 @@ func Rules() []Rule {
 		{"ImagePullDenied", pull(pullDenied), 10 * time.Second, "let the cluster pull it: an imagePullSecret on the service account, or the registry's permissions for the nodes"},
 		{"ImagePlatformMismatch", pull(pullPlatform), 10 * time.Second, "build the image for the nodes' platform: kubectl get nodes -L kubernetes.io/arch"},
 		{"ImageNotFound", pull(pullNotFound), 10 * time.Second, "check the image's name and tag, and that it was pushed where the nodes pull from"},
-		{"ContainerConfigInvalid", waiting("CreateContainerConfigError"), 20 * time.Second, "create the Secret or ConfigMap, or the key in it, that the message names"},
+		{"ContainerConfigInvalid", unconfigured, 20 * time.Second, "create the Secret or ConfigMap, or the key in it, that the message names"},
 		{"ContainerNotStarted", waiting("CreateContainerError", "RunContainerError"), 20 * time.Second, "check the container's command, security context and volumes"},
 		{"OutOfMemory", outOfMemory, 0, "raise the container's memory limit"},
 		{"CrashLoop", crashLoop, 0, "the log says why it ends"},
@@ -79,6 +79,25 @@ func waiting(reasons ...string) func(Pod) (Finding, bool) {
 		}
 		return Finding{}, false
 	}
+}
+
+// unconfigured matches a container that lacks a Secret or a ConfigMap. Of a pod that had init containers the kubelet says so in an event at once,
+// and in the status only ten seconds later.
+func unconfigured(p Pod) (Finding, bool) {
+	if f, ok := waiting("CreateContainerConfigError")(p); ok {
+		return f, true
+	}
+	e, _ := lastEvent(p, "Failed")
+	message, _ := strings.CutPrefix(e.Message, "Error: ")
+	if !slices.ContainsFunc([]string{`secret "`, `configmap "`, "couldn't find key "}, func(lack string) bool { return strings.HasPrefix(message, lack) }) {
+		return Finding{}, false
+	}
+	for _, c := range containers(p) {
+		if w := c.State.Waiting; w != nil && w.Reason == "PodInitializing" && e.InvolvedObject.FieldPath == "spec.containers{"+c.Name+"}" {
+			return Finding{Message: say(c.Name, message), Container: c.Name}, true
+		}
+	}
+	return Finding{}, false
 }
 
 // pullTrouble is why an image does not come.
@@ -139,15 +158,19 @@ func classifyPull(message string) pullTrouble {
 }
 
 // crashes is how many bad ends are a loop: MLflow may start before its database, and end once or twice for it. Killed for memory
-// twice is enough: it will not take less.
-const crashes, kills = 3, 2
+// twice is enough: it will not take less. So is ending twice for what waits for nobody.
+const crashes, kills, crashesAlone = 3, 2, 2
 
 // ends is how often a container that does not run now has ended.
 func ends(c corev1.ContainerStatus) int32 { return c.RestartCount + 1 }
 
 func crashLoop(p Pod) (Finding, bool) {
+	enough := int32(crashes)
+	if p.Alone {
+		enough = crashesAlone
+	}
 	for _, c := range containers(p) {
-		if end := crashed(c); end != nil && ends(c) >= crashes {
+		if end := crashed(c); end != nil && ends(c) >= enough {
 			return ended(c, end, "again and again"), true
 		}
 	}

@@ -27,6 +27,7 @@ type Pod struct {
 	Events  []corev1.Event
 	Unbound []Claim // the claims that it waits for
 	Before  bool    // it is one of a StatefulSet's, of the spec before
+	Alone   bool    // it depends on nothing that may come later
 }
 
 // Claim is a PersistentVolumeClaim that has no volume, with its events, oldest first.
@@ -121,6 +122,7 @@ func (s *scene) pods(t Target, obj *unstructured.Unstructured) ([]Pod, error) {
 	}
 	revision, isSet, err := unstructured.NestedString(obj.Object, "status", "updateRevision")
 	for i := range pods {
+		pods[i].Alone = t.Alone
 		pods[i].Before = isSet && pods[i].Labels[appsv1.ControllerRevisionHashLabelKey] != revision
 	}
 	return pods, err

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -387,6 +388,48 @@ func TestWaitReturnsTheObserversError(t *testing.T) {
 			t.Errorf("err = %v", err)
 		}
 	})
+}
+
+// What is under way beside the targets is not waited for; that it cannot come up is told while they are awaited.
+func TestWhatIsBesideTheTargetsIsToldAndNotAwaited(t *testing.T) {
+	migration := target("batch", "Job", "migration")
+	migration.Beside = true
+	for _, tc := range []struct {
+		name   string
+		beside []*unstructured.Unstructured
+		took   time.Duration
+		said   string
+		reason string
+	}{
+		{"not there yet", nil, time.Minute, "", ""},
+		{"under way", []*unstructured.Unstructured{job(t, "", ""), pod(t, "migration", container(runs(), 0, nil))}, time.Minute, "", ""},
+		{"complete", []*unstructured.Unstructured{job(t, batchv1.JobComplete, "")}, time.Minute, "", ""},
+		{"failed", []*unstructured.Unstructured{job(t, batchv1.JobFailed, "BackoffLimitExceeded")}, 0, "", "JobFailed"},
+		{
+			"without its image", []*unstructured.Unstructured{job(t, "", ""), pod(t, "migration", container(waits("ImagePullBackOff", "manifest unknown"), 0, nil))},
+			10 * time.Second, "job.batch/migration: pod/migration-pod: container main: manifest unknown; ", "ImageNotFound",
+		},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f := &film{moments: []moment{show(0, append(tc.beside, statefulSet(t, 0))...), show(time.Minute, append(tc.beside, statefulSet(t, 1))...)}}
+				took, said, err := wait(t, f, postgresSet(), migration)
+				if took != tc.took {
+					t.Errorf("took %s, want %s", took, tc.took)
+				}
+				if f, _ := errors.AsType[*failure.Error](err); tc.reason == "" && err != nil || tc.reason != "" && (f == nil || f.Reason != tc.reason) {
+					t.Errorf("got %v, want %q", err, tc.reason)
+				}
+				database := "statefulset.apps/postgres: Replicas: 0/1"
+				if tc.took > 0 && !slices.Equal(said, []string{tc.said + database}) {
+					t.Errorf("said %q, want %q", said, tc.said+database)
+				}
+			})
+		})
+	}
+	if _, _, err := wait(t, &film{}, migration); err != nil {
+		t.Errorf("a wait for nothing but what is beside it: %v", err)
+	}
 }
 
 func TestATargetMayJudgeItself(t *testing.T) {

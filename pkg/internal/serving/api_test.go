@@ -6,15 +6,12 @@ import (
 	"context"
 	"errors"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	"knative.dev/serving/pkg/apis/serving"
@@ -22,6 +19,7 @@ import (
 
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/failure"
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/cluster"
+	"github.com/kubectl-mlflow/kubectl-mlflow/test/kit"
 )
 
 type kubeconfig struct{ clientcmd.ClientConfig }
@@ -36,21 +34,8 @@ func knativeCluster(t *testing.T) (k *cluster.Client, namespace string) {
 		t.Skip("KUBECTL_MLFLOW_TEST_KUBECONFIG names no API server")
 	}
 	k = cluster.New(kubeconfig{clientcmd.NewNonInteractiveDeferredLoadingClientConfig(&clientcmd.ClientConfigLoadingRules{ExplicitPath: path}, nil)})
-	module, err := exec.CommandContext(t.Context(), "go", "list", "-m", "-f", "{{.Dir}}", "knative.dev/serving").Output()
-	if err != nil {
-		t.Fatalf("go list knative.dev/serving: %v", err)
-	}
-	crds := filepath.Join(strings.TrimSpace(string(module)), "config/core/300-resources")
-	for _, name := range []string{"service.yaml", "revision.yaml"} {
-		text, err := os.ReadFile(filepath.Join(crds, name))
-		if err != nil {
-			t.Fatal(err)
-		}
-		temporary(t, k, string(text))
-	}
+	kit.Knative(t, path)
 	namespace = temporary(t, k, `{apiVersion: v1, kind: Namespace, metadata: {generateName: serving-}}`).Name
-	established(t, k, "services.serving.knative.dev")
-	established(t, k, "revisions.serving.knative.dev")
 	return k, namespace
 }
 
@@ -62,9 +47,6 @@ func temporary(t *testing.T, k *cluster.Client, text string) cluster.Ref {
 		t.Fatal(err)
 	}
 	made, err := k.Create(t.Context(), obj, false)
-	if apierrors.IsAlreadyExists(err) { // somebody else's, who also removes it
-		return cluster.RefOf(obj)
-	}
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -74,28 +56,6 @@ func temporary(t *testing.T, k *cluster.Client, text string) cluster.Ref {
 		}
 	})
 	return cluster.RefOf(made)
-}
-
-func established(t *testing.T, k *cluster.Client, name string) {
-	t.Helper()
-	crd := cluster.Ref{GroupVersionKind: schema.GroupVersionKind{Group: "apiextensions.k8s.io", Version: "v1", Kind: "CustomResourceDefinition"}, Name: name}
-	err := k.Observe(t.Context(), []cluster.Query{cluster.QueryOf(crd)}, func(objs []*unstructured.Unstructured) (bool, error) {
-		for _, obj := range objs {
-			conditions, _, err := unstructured.NestedSlice(obj.Object, "status", "conditions")
-			if err != nil {
-				return false, err
-			}
-			for _, c := range conditions {
-				if m, ok := c.(map[string]any); ok && m["type"] == "Established" && m["status"] == "True" {
-					return true, nil
-				}
-			}
-		}
-		return false, nil
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
 }
 
 // controller makes a revision of each template, as Knative's does, until the test ends.

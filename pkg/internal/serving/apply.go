@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
 	"strconv"
 	"strings"
 
@@ -34,7 +35,13 @@ const placeholder = "placeholder.invalid/model@sha256:00000000000000000000000000
 type Applied struct {
 	Action            string
 	Service, Revision cluster.Ref
-	mark              mark
+	// Shares are those that the Service now asks for.
+	Shares []Share
+	// Held tells that others have the requests until Promote, and that the revision answers at its tag Candidate alone.
+	Held bool
+	// Keeper is the tool that may put its own version of the Service back, "" for none.
+	Keeper string
+	mark   mark
 }
 
 // Check asks the server to take s without keeping it, before anything is built: is Knative there, is the Service ours, do quota,
@@ -79,18 +86,40 @@ func (c *Client) Apply(ctx context.Context, s Spec) (Applied, error) {
 	if err != nil {
 		return Applied{}, err
 	}
-	return Applied{action, cluster.RefOf(written), revision, marks(written)}, nil
+	applied := Applied{Action: action, Service: cluster.RefOf(written), Revision: revision, mark: marks(written)}
+	applied.Shares = []Share{{Revision: revision.Name, Percent: 100}}
+	if keeper, ok := cluster.KeptBy(written); ok {
+		applied.Keeper = keeper.Tool
+	}
+	var service knative.Service
+	if err := cluster.Into(written, &service); err != nil {
+		return Applied{}, err
+	}
+	if applied.Held = held(&service); applied.Held {
+		applied.Shares = []Share{{Revision: revision.Name, Tag: Candidate}}
+	}
+	return applied, nil
 }
 
 // write brings the Service to s. Whoever wrote in between is read, and kept, before the next try.
 func (c *Client) write(ctx context.Context, s Spec, dryRun bool) (written *unstructured.Unstructured, action string, err error) {
-	for range conflicts {
+	err = retried(func() error {
 		written, action, err = c.writeOnce(ctx, s, dryRun)
+		return err
+	})
+	return written, action, err
+}
+
+// retried calls write until it has met nobody else's.
+func retried(write func() error) error {
+	var err error
+	for range conflicts {
+		err = write()
 		if !apierrors.IsConflict(err) && !apierrors.IsAlreadyExists(err) {
 			break
 		}
 	}
-	return written, action, explain(err)
+	return explain(err)
 }
 
 func (c *Client) writeOnce(ctx context.Context, s Spec, dryRun bool) (written *unstructured.Unstructured, action string, err error) {
@@ -107,6 +136,11 @@ func (c *Client) writeOnce(ctx context.Context, s Spec, dryRun bool) (written *u
 		if s.Only == OnlyUpdate {
 			return nil, "", notThere(s.Namespace, s.Name)
 		}
+		on, err := s.overlays(want)
+		if err != nil {
+			return nil, "", err
+		}
+		on.lay(want.Object)
 		if err := unstructured.SetNestedField(want.Object, "1", "spec", "template", "metadata", "annotations", generationKey); err != nil {
 			return nil, "", err
 		}
@@ -116,33 +150,60 @@ func (c *Client) writeOnce(ctx context.Context, s Spec, dryRun bool) (written *u
 	if err != nil {
 		return nil, "", err
 	}
-	if err := Owned(live); err != nil {
+	if err = owned(live); err != nil && (!s.Adopt || !adoptable(live)) {
 		return nil, "", err
 	}
-	if s.Only == OnlyCreate {
+	s.Adopt = err != nil // there is nothing to take over of what is ours
+	if s.Only == OnlyCreate && !s.Adopt {
 		return nil, "", there(row(live))
 	}
-	merged, changed, err := merge(live, want)
+	if !dryRun && s.Hold {
+		if live, err = c.settled(ctx, live); err != nil {
+			return nil, "", err
+		}
+	}
+	merged, err := c.merged(ctx, live, want, s)
 	if err != nil {
 		return nil, "", fmt.Errorf("%s: %w", cluster.RefOf(live), err)
 	}
-	if marks(merged) == marks(live) {
-		failed, err := c.failed(ctx, live)
-		if err != nil {
-			return nil, "", err
-		}
-		if failed {
-			if err := renew(merged, s.deadline()); err != nil {
-				return nil, "", err
-			}
-			changed = true
-		}
-	}
-	if !changed && !dryRun {
+	if reflect.DeepEqual(live.Object, merged.Object) && !dryRun {
 		return live, Unchanged, nil
 	}
 	written, err = c.cluster.Update(ctx, merged, dryRun)
 	return written, Configured, err
+}
+
+// merged is live with what s wants of it.
+func (c *Client) merged(ctx context.Context, live, want *unstructured.Unstructured, s Spec) (*unstructured.Unstructured, error) {
+	on, err := s.overlays(live)
+	if err != nil {
+		return nil, err
+	}
+	on.layTemplate(want.Object)
+	merged, err := merge(live, want, on, s.Adopt)
+	if err != nil {
+		return nil, err
+	}
+	revisions, err := c.cluster.List(ctx, revisionsOf(live))
+	if err != nil {
+		return nil, err
+	}
+	if marks(merged) == marks(live) {
+		failed, err := failed(revisions, live)
+		if err != nil {
+			return nil, err
+		}
+		if failed {
+			if err := renew(merged, s.deadline()); err != nil {
+				return nil, err
+			}
+		}
+	}
+	now, err := split(live, revisions)
+	if err != nil {
+		return nil, err
+	}
+	return merged, s.route(merged, now, marks(merged) != marks(live))
 }
 
 // there is the failure of making a Service that is there already.
@@ -159,11 +220,7 @@ func there(d Deployment) error {
 }
 
 // failed tells whether the revision of service's present template has failed: it does not heal, so the same content needs a new one.
-func (c *Client) failed(ctx context.Context, service *unstructured.Unstructured) (bool, error) {
-	revisions, err := c.cluster.List(ctx, revisionsOf(service))
-	if err != nil {
-		return false, err
-	}
+func failed(revisions []*unstructured.Unstructured, service *unstructured.Unstructured) (bool, error) {
 	present := find(revisions, service)
 	if present == nil {
 		return false, nil
@@ -193,10 +250,10 @@ func (c *Client) revision(ctx context.Context, service *unstructured.Unstructure
 			return true, nil
 		}
 		if live == nil || live.GetUID() != service.GetUID() {
-			return false, &failure.Error{Class: failure.Refused, Reason: "ServiceDeleted", Object: ref.String(), Message: "somebody has deleted the Service meanwhile", Hint: "run the command again to make it anew"}
+			return false, serviceDeleted(ref)
 		}
 		if marks(live) != marks(service) && live.GetGeneration() > service.GetGeneration() {
-			return false, &failure.Error{Class: failure.Refused, Reason: "Superseded", Object: ref.String(), Message: "another deployment has overtaken this one", Hint: "see what it deployed: kubectl describe services.serving.knative.dev"}
+			return false, Overtaken(ref, Superseded)
 		}
 		reason, denied := uncreated(live)
 		if reason != "" {
@@ -208,12 +265,55 @@ func (c *Client) revision(ctx context.Context, service *unstructured.Unstructure
 		return false, nil
 	})
 	if err != nil && ctx.Err() != nil && errors.Is(ctx.Err(), context.DeadlineExceeded) {
-		return found, &failure.Error{
-			Class: failure.TimedOut, Reason: "RevisionNotCreated", Object: ref.String(), Message: "no revision was made of the Service: " + why,
-			Hint: "look at Knative's controller: kubectl -n knative-serving get pods", Err: err,
-		}
+		return found, controllerSilent(ref, "no revision was made of the Service: "+why, err)
 	}
 	return found, err
+}
+
+func serviceDeleted(ref cluster.Ref) error {
+	return &failure.Error{
+		Class: failure.Refused, Reason: "ServiceDeleted", Object: ref.String(), Message: "somebody has deleted the Service meanwhile",
+		Hint: "run the command again to make it anew",
+	}
+}
+
+func controllerSilent(ref cluster.Ref, message string, err error) error {
+	return &failure.Error{
+		Class: failure.TimedOut, Reason: "RevisionNotCreated", Object: ref.String(), Message: message,
+		Hint: "look at Knative's controller: kubectl -n knative-serving get pods", Err: err,
+	}
+}
+
+// Overtaken is the failure of a deployment that somebody else has replaced; reason is Superseded or TrafficChanged.
+func Overtaken(service cluster.Ref, reason string) error {
+	f := &failure.Error{
+		Class: failure.Refused, Reason: reason, Object: service.String(), Message: "another deployment has overtaken this one",
+		Hint: "see who has the requests: kubectl mlflow traffic " + service.Name,
+	}
+	if reason == TrafficChanged {
+		f.Message = "somebody else has given the requests to others meanwhile"
+	}
+	return f
+}
+
+// settled is service as it is once Knative has taken up its last change: until then its status speaks of another one.
+func (c *Client) settled(ctx context.Context, service *unstructured.Unstructured) (*unstructured.Unstructured, error) {
+	ref := cluster.RefOf(service)
+	err := c.cluster.Observe(ctx, []cluster.Query{cluster.QueryOf(ref)}, func(objs []*unstructured.Unstructured) (bool, error) {
+		if len(objs) == 0 {
+			return false, serviceDeleted(ref)
+		}
+		service = objs[0]
+		var typed knative.Service
+		if err := cluster.Into(service, &typed); err != nil {
+			return false, err
+		}
+		return typed.Status.ObservedGeneration >= typed.Generation, nil
+	})
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) && err != nil {
+		return nil, controllerSilent(ref, "Knative's controller has not taken up its last change", err)
+	}
+	return service, err
 }
 
 // uncreated is why Knative has made no revision yet, as far as it says so; denied where that will not change.

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"knative.dev/pkg/apis"
 	"knative.dev/serving/pkg/apis/serving"
@@ -225,38 +224,6 @@ func TestConflictWithTheSameDeploymentJoinsIt(t *testing.T) {
 	w.before = func() { apply(t, w, iris("2")) }
 	if a := apply(t, w, iris("2")); a.Action != Unchanged || a.Revision.Name != "iris-00002" {
 		t.Errorf("applied %+v, want the revision of the one that was faster", a)
-	}
-}
-
-func TestForeignServiceIsRefused(t *testing.T) {
-	for name, c := range map[string]struct {
-		labels, annotations map[string]string
-		want                string
-	}{
-		"nobody's":       {nil, nil, "not made by kubectl mlflow"},
-		"mlflow-knative": {map[string]string{cluster.ManagedByLabel: Peer}, nil, "mlflow-knative"},
-		"Helm":           {map[string]string{cluster.ManagedByLabel: "Helm"}, nil, "Helm"},
-		"Argo CD":        {map[string]string{cluster.ManagedByLabel: cluster.FieldManager}, map[string]string{"argocd.argoproj.io/tracking-id": "a"}, "Argo CD"},
-		"Flux":           {map[string]string{cluster.ManagedByLabel: cluster.FieldManager, "kustomize.toolkit.fluxcd.io/name": "a"}, nil, "Flux"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			w := newWorld(t)
-			w.put(w.encode(&knative.Service{
-				TypeMeta:   metav1.TypeMeta{APIVersion: "serving.knative.dev/v1", Kind: "Service"},
-				ObjectMeta: metav1.ObjectMeta{Namespace: "models", Name: "iris", UID: "1", Labels: c.labels, Annotations: c.annotations},
-			}))
-			client := New(w)
-			_, err := client.Apply(t.Context(), iris("1"))
-			for verb, err := range map[string]error{"apply": err, "check": client.Check(t.Context(), iris("1")), "delete": client.Delete(t.Context(), "models", "iris")} {
-				refused(t, err, failure.Refused, "ForeignService")
-				if !strings.Contains(err.Error(), c.want) {
-					t.Errorf("%s: %v does not name %s", verb, err, c.want)
-				}
-			}
-			if w.writes != 0 || w.dryRuns != 0 {
-				t.Errorf("%d writes, %d dry runs", w.writes, w.dryRuns)
-			}
-		})
 	}
 }
 

@@ -1,14 +1,17 @@
 package serving
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/url"
+	"slices"
 	"strings"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"knative.dev/pkg/apis"
 	knative "knative.dev/serving/pkg/apis/serving/v1"
 
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/failure"
@@ -20,6 +23,7 @@ type Endpoint struct {
 	URL     string
 	Host    string              // what the gateway routes by
 	Gateway cluster.ServicePort // zero where none is known
+	Model   string              // what the model is asked by
 }
 
 // gateway is where a networking layer of Knative takes requests: from outside, and for Services that are local to the cluster.
@@ -61,11 +65,8 @@ func (c *Client) Endpoint(ctx context.Context, namespace, name, tag string) (End
 	}
 	address := service.Status.URL
 	if tag != "" {
-		address = nil
-		for _, target := range service.Status.Traffic {
-			if target.Tag == tag {
-				address = target.URL
-			}
+		if address, err = addressOfTag(&service, tag); err != nil {
+			return Endpoint{}, err
 		}
 	}
 	if address == nil {
@@ -75,9 +76,31 @@ func (c *Client) Endpoint(ctx context.Context, namespace, name, tag string) (End
 			Hint:    fmt.Sprintf("see why: kubectl -n %s describe services.serving.knative.dev %s", namespace, name),
 		}
 	}
-	endpoint := Endpoint{URL: address.String(), Host: (*url.URL)(address).Host}
+	endpoint := Endpoint{URL: address.String(), Host: (*url.URL)(address).Host, Model: cmp.Or(modelName(live), name)}
 	endpoint.Gateway, err = c.gateway(ctx, live, strings.Contains(endpoint.Host, ".svc."))
 	return endpoint, err
+}
+
+// addressOfTag is where the revision with a tag answers; nil where it has no address yet.
+func addressOfTag(service *knative.Service, tag string) (*apis.URL, error) {
+	var tags []string
+	for _, target := range service.Status.Traffic {
+		if target.Tag == tag {
+			return target.URL, nil
+		}
+		if target.Tag != "" {
+			tags = append(tags, target.Tag)
+		}
+	}
+	hint := "it has no tagged revisions: leave the tag out"
+	if len(tags) > 0 {
+		slices.Sort(tags)
+		hint = "its tags: " + strings.Join(tags, ", ")
+	}
+	return nil, &failure.Error{
+		Class: failure.Invalid, Reason: "TagNotFound", Object: ServiceRef(service.Namespace, service.Name).String(),
+		Message: fmt.Sprintf("it has no revision with the tag %q", tag), Hint: hint,
+	}
 }
 
 // gateway is the first gateway that exists, beginning with that of the networking layer that serves the Service. Not being
@@ -133,4 +156,9 @@ func dataOf(configMap *unstructured.Unstructured, keys ...string) string {
 		}
 	}
 	return ""
+}
+
+// RevisionPort is where the pods of a revision take requests, without a gateway: the Service that Knative makes for its own probes.
+func RevisionPort(revision cluster.Ref) cluster.ServicePort {
+	return cluster.ServicePort{Namespace: revision.Namespace, Service: revision.Name + "-private", Port: "http"}
 }

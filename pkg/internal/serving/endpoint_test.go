@@ -1,6 +1,7 @@
 package serving
 
 import (
+	"errors"
 	"testing"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -42,24 +43,24 @@ func TestEndpoint(t *testing.T) {
 	}{
 		"the class's gateway": {
 			"iris.models.example.com", "", "istio.ingress.networking.knative.dev", []cluster.ServicePort{kourier, istio},
-			Endpoint{"http://iris.models.example.com", "iris.models.example.com", istio},
+			Endpoint{"http://iris.models.example.com", "iris.models.example.com", istio, "mlflow-model"},
 		},
 		"the one that is there": {
 			"iris.models.example.com", "", "", []cluster.ServicePort{istio},
-			Endpoint{"http://iris.models.example.com", "iris.models.example.com", istio},
+			Endpoint{"http://iris.models.example.com", "iris.models.example.com", istio, "mlflow-model"},
 		},
 		"of a tag": {
 			"iris.models.example.com", "candidate", "kourier.ingress.networking.knative.dev", []cluster.ServicePort{kourier},
-			Endpoint{"http://candidate-iris.models.example.com", "candidate-iris.models.example.com", kourier},
+			Endpoint{"http://candidate-iris.models.example.com", "candidate-iris.models.example.com", kourier, "mlflow-model"},
 		},
 		"local to the cluster": {
 			"iris.models.svc.cluster.local", "", "kourier.ingress.networking.knative.dev",
 			[]cluster.ServicePort{kourier, {Namespace: "kourier-system", Service: "kourier-internal"}},
-			Endpoint{"http://iris.models.svc.cluster.local", "iris.models.svc.cluster.local", cluster.ServicePort{Namespace: "kourier-system", Service: "kourier-internal", Port: "80"}},
+			Endpoint{"http://iris.models.svc.cluster.local", "iris.models.svc.cluster.local", cluster.ServicePort{Namespace: "kourier-system", Service: "kourier-internal", Port: "80"}, "mlflow-model"},
 		},
 		"no gateway": {
 			"iris.models.example.com", "", "gateway-api.ingress.networking.knative.dev", nil,
-			Endpoint{"http://iris.models.example.com", "iris.models.example.com", cluster.ServicePort{}},
+			Endpoint{"http://iris.models.example.com", "iris.models.example.com", cluster.ServicePort{}, "mlflow-model"},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -86,6 +87,13 @@ func TestEndpointThatIsNotThere(t *testing.T) {
 	w.irisAt("")
 	_, err = New(w).Endpoint(t.Context(), "models", "iris", "")
 	refused(t, err, failure.Diagnosed, "NoAddress")
+	w = newWorld(t)
+	w.irisAt("iris.models.example.com")
+	_, err = New(w).Endpoint(t.Context(), "models", "iris", "canary")
+	refused(t, err, failure.Invalid, "TagNotFound")
+	if e, ok := errors.AsType[*failure.Error](err); !ok || e.Hint != "its tags: candidate" {
+		t.Errorf("hint: %#v", err)
+	}
 }
 
 func TestListShowsThePeersToo(t *testing.T) {

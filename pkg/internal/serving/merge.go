@@ -1,6 +1,7 @@
 package serving
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"reflect"
@@ -12,43 +13,48 @@ import (
 	"knative.dev/serving/pkg/apis/serving"
 )
 
-// merge lays want over live and keeps all that is not ours: annotations, resources, environment variables, volumes and tags of others.
-// changed is false where live says all of it already. A template that changed bears the generation that the write will have.
-func merge(live, want *unstructured.Unstructured) (merged *unstructured.Unstructured, changed bool, err error) {
-	merged = live.DeepCopy()
+// merge lays want over live and keeps all that is not ours: annotations, resources, environment variables and volumes of others, and who
+// gets the requests, with the annotations that say which model that is. A template that changed bears the generation that the write will have.
+func merge(live, want *unstructured.Unstructured, on overlays, adopted bool) (*unstructured.Unstructured, error) {
+	merged := live.DeepCopy()
+	if adopted {
+		if err := adopt(merged); err != nil {
+			return nil, err
+		}
+	}
+	on.retract(merged.Object, want.Object)
 	if err := mergeMetadata(merged.Object, want.Object, "labels", nil); err != nil {
-		return nil, false, err
+		return nil, err
 	}
-	if err := mergeMetadata(merged.Object, want.Object, "annotations", ofModel); err != nil {
-		return nil, false, err
+	for _, key := range []string{envKey, modelNameKey} {
+		if value, ok := want.GetAnnotations()[key]; ok {
+			if err := unstructured.SetNestedField(merged.Object, value, "metadata", "annotations", key); err != nil {
+				return nil, err
+			}
+		}
 	}
-	if err := mergeTraffic(merged.Object, want.Object); err != nil {
-		return nil, false, err
-	}
-	template, _, err := unstructured.NestedMap(merged.Object, "spec", "template")
-	if err != nil {
-		return nil, false, err
-	}
+	template := mapAt(merged.Object, "spec", "template")
 	if template == nil {
-		template = map[string]any{}
+		return nil, errors.New("it has no spec.template")
 	}
 	wanted, _, err := unstructured.NestedMap(want.Object, "spec", "template")
 	if err != nil {
-		return nil, false, err
+		return nil, err
 	}
 	stale := strings.Split(live.GetAnnotations()[envKey], ",")
-	if err := mergeTemplate(template, wanted, stale, live.GetGeneration()+1); err != nil {
-		return nil, false, err
+	deadline, _, err := unstructured.NestedString(wanted, "metadata", "annotations", serving.ProgressDeadlineAnnotationKey)
+	if err != nil {
+		return nil, err
 	}
-	if err := unstructured.SetNestedMap(merged.Object, template, "spec", "template"); err != nil {
-		return nil, false, err
+	unstructured.RemoveNestedField(wanted, "metadata", "annotations", serving.ProgressDeadlineAnnotationKey) // it is no content
+	if err := mergeTemplate(template, wanted, stale); err != nil {
+		return nil, err
 	}
-	return merged, !reflect.DeepEqual(live.Object, merged.Object), nil
-}
-
-// ofModel tells the annotations that say which model this is: one that the new model lacks must not stay.
-func ofModel(key string) bool {
-	return key == ModelURIKey || key == VersionKey || key == EnvironmentKey || key == RunIDKey
+	on.lay(merged.Object)
+	if reflect.DeepEqual(mapAt(live.Object, "spec", "template"), template) {
+		return merged, nil
+	}
+	return merged, newRevision(template, deadline, live.GetGeneration()+1)
 }
 
 // mergeMetadata sets want's labels or annotations, and removes the keys that are ours and that want lacks.
@@ -71,27 +77,15 @@ func mergeMetadata(into, want map[string]any, field string, ours func(key string
 	return unstructured.SetNestedStringMap(into, values, "metadata", field)
 }
 
-// mergeTemplate changes the revision's template only where its content is another one. The progress deadline is not content.
-func mergeTemplate(into, want map[string]any, staleEnv []string, generation int64) error {
-	deadline, _, err := unstructured.NestedString(want, "metadata", "annotations", serving.ProgressDeadlineAnnotationKey)
-	if err != nil {
-		return err
-	}
-	unstructured.RemoveNestedField(want, "metadata", "annotations", serving.ProgressDeadlineAnnotationKey)
-	before := (&unstructured.Unstructured{Object: into}).DeepCopy().Object
+// mergeTemplate sets what we own of the revision's template.
+func mergeTemplate(into, want map[string]any, staleEnv []string) error {
 	ours := func(key string) bool {
 		return key == RunIDKey || strings.HasPrefix(key, prefix) && key != generationKey
 	}
 	if err := mergeMetadata(into, want, "annotations", ours); err != nil {
 		return err
 	}
-	if err := mergePod(into, want, staleEnv); err != nil {
-		return err
-	}
-	if reflect.DeepEqual(before, into) {
-		return nil
-	}
-	return newRevision(into, deadline, generation)
+	return mergePod(into, want, staleEnv)
 }
 
 // newRevision makes Knative take template as a new revision, whatever else it says.
@@ -139,9 +133,14 @@ func mergePod(template, want map[string]any, staleEnv []string) error {
 	return mergeList(template, want, "name", nil, "spec", "volumes")
 }
 
+// servingIndex is where the model's container is among containers.
+func servingIndex(containers []any) int {
+	return max(0, slices.IndexFunc(containers, func(c any) bool { m, _ := c.(map[string]any); return m["ports"] != nil }))
+}
+
 func mergeContainer(containers []any, want any, staleEnv []string) error {
 	// Knative sends requests to the one container that has a port.
-	i := max(0, slices.IndexFunc(containers, func(c any) bool { m, _ := c.(map[string]any); return m["ports"] != nil }))
+	i := servingIndex(containers)
 	container, ok := containers[i].(map[string]any)
 	if !ok {
 		return fmt.Errorf("spec.template.spec.containers[%d] is a %T", i, containers[i])
@@ -171,12 +170,11 @@ func mergeList(into, want map[string]any, key string, stale []string, path ...st
 	if err != nil {
 		return err
 	}
-	keyOf := func(item any) string { m, _ := item.(map[string]any); s, _ := m[key].(string); return s }
 	merged := make([]any, 0, len(items)+len(wanted))
 	for _, item := range items {
-		i := slices.IndexFunc(wanted, func(w any) bool { return keyOf(w) == keyOf(item) })
+		i := slices.IndexFunc(wanted, func(w any) bool { return keyOf(w, key) == keyOf(item, key) })
 		switch {
-		case i < 0 && slices.Contains(stale, keyOf(item)):
+		case i < 0 && slices.Contains(stale, keyOf(item, key)):
 		case i >= 0 && !covers(item, wanted[i]):
 			merged = append(merged, wanted[i])
 		default:
@@ -184,7 +182,7 @@ func mergeList(into, want map[string]any, key string, stale []string, path ...st
 		}
 	}
 	for _, w := range wanted {
-		if !slices.ContainsFunc(items, func(item any) bool { return keyOf(item) == keyOf(w) }) {
+		if !slices.ContainsFunc(items, func(item any) bool { return keyOf(item, key) == keyOf(w, key) }) {
 			merged = append(merged, w)
 		}
 	}
@@ -215,35 +213,4 @@ func covers(live, want any) bool {
 	default:
 		return reflect.DeepEqual(live, want)
 	}
-}
-
-// mergeTraffic gives all of it to the latest revision that is ready. Tagged revisions keep their addresses, without a share.
-func mergeTraffic(into, want map[string]any) error {
-	targets, _, err := unstructured.NestedSlice(into, "spec", "traffic")
-	if err != nil {
-		return err
-	}
-	wanted, _, err := unstructured.NestedSlice(want, "spec", "traffic")
-	if err != nil {
-		return err
-	}
-	latest := int64(0)
-	for _, target := range targets {
-		t, ok := target.(map[string]any)
-		if !ok {
-			return fmt.Errorf("spec.traffic has a %T", target)
-		}
-		percent, _ := t["percent"].(int64)
-		if t["latestRevision"] == true {
-			latest += percent
-		}
-		if tag, _ := t["tag"].(string); tag != "" {
-			t["percent"] = int64(0)
-			wanted = append(wanted, t)
-		}
-	}
-	if latest == 100 {
-		return nil
-	}
-	return unstructured.SetNestedSlice(into, wanted, "spec", "traffic")
 }

@@ -23,12 +23,21 @@ const (
 	RunIDKey       = "knative.deployments.mlflow.org/run-id" // mlflow-knative's key, so that it finds the run too
 )
 
+// ExampleKey is a label of an image: the request that its model was logged with, for those who deploy the image alone.
+const ExampleKey = "mlflow.kubectl/input-example"
+
 // What we keep for ourselves.
 const (
 	prefix        = "mlflow.kubectl/"
-	hashKey       = prefix + "spec-hash"  // of the template: the same content is the same revision
-	generationKey = prefix + "generation" // of the Service, by the write that made the revision
-	envKey        = prefix + "env"        // names of the environment variables that are ours
+	hashKey       = prefix + "spec-hash"        // of the template: the same content is the same revision
+	generationKey = prefix + "generation"       // of the Service, by the write that made the revision
+	envKey        = prefix + "env"              // names of the environment variables that are ours
+	templateKey   = prefix + "service-template" // of the Service: the manifest that its deployments go on standing on
+	settingsKey   = prefix + "settings"         // of the Service: those that a set has declared
+	setLabel      = prefix + "set"              // of the Service: the name of that set
+	modelNameKey  = prefix + "model-name"       // of the Service: Spec.ModelName
+	adoptedKey    = prefix + "adopted-from"     // of the Service: the tool that keeps it, and from which it was taken over all the same
+	previousKey   = prefix + "previous-traffic" // of the Service: who had the requests before, for a rollback
 )
 
 // Spec is what we own of a Service; the rest of it is left as it is.
@@ -43,6 +52,20 @@ type Spec struct {
 	Timeout time.Duration
 	// Only narrows what may be done: Create refuses a Service that is there, Update one that is not. "" does either.
 	Only Only
+	// Adopt takes over a Service that is not ours, with all that does not keep a model server from running.
+	Adopt bool
+	// ModelName is what clients ask the model by, where that is not Name. The Service keeps it.
+	ModelName string
+	// Template is the manifest that the Service stands on. nil is the one of the deployment before.
+	Template *Template
+	// Settings are laid over all that.
+	Settings Settings
+	// Set is the name, or "", of the set that declares the deployment: the settings are then all that there are, and what an earlier
+	// declaration said is taken back. nil is none.
+	Set *string
+	// Hold leaves the requests with those who have them now, until Promote: the new revision answers at the address of its tag Candidate.
+	// Where nothing serves yet, the new revision gets them all.
+	Hold bool
 }
 
 // Only is one of two things to do to a Service.

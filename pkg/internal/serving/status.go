@@ -65,8 +65,14 @@ func RevisionStatus(u *unstructured.Unstructured) (*status.Result, error) {
 	}
 }
 
-// RouteStatus judges a Service: Current once the revision that a made has all the traffic and the gateway knows it. It fails where
-// another deployment has overtaken this one.
+// Why a Service does not come to what was asked: somebody else has asked otherwise.
+const (
+	Superseded     = "Superseded"     // with another template
+	TrafficChanged = "TrafficChanged" // with other shares
+)
+
+// RouteStatus judges a Service: Current once the gateway gives its requests, and its tag, as a asked. It fails where another deployment
+// has overtaken this one, or where somebody else has given the requests to others.
 func RouteStatus(a Applied) func(*unstructured.Unstructured) (*status.Result, error) {
 	return func(u *unstructured.Unstructured) (*status.Result, error) {
 		var service knative.Service
@@ -74,22 +80,37 @@ func RouteStatus(a Applied) func(*unstructured.Unstructured) (*status.Result, er
 			return nil, fmt.Errorf("service %s: %w", u.GetName(), err)
 		}
 		routes := service.Status.GetCondition(knative.ServiceConditionRoutesReady)
-		routed := slices.ContainsFunc(service.Status.Traffic, func(t knative.TrafficTarget) bool {
-			return t.RevisionName == a.Revision.Name && t.Percent != nil && *t.Percent == 100
-		})
+		routed := a.has(service.Status.Traffic)
 		switch {
 		case service.Status.ObservedGeneration < service.Generation:
 			return inProgress("Knative has not looked at the Service yet"), nil
 		case routed && routes.IsTrue():
 			return &status.Result{Status: status.CurrentStatus, Message: "the revision has the traffic"}, nil
 		case marks(u) != a.mark:
-			return failing("Superseded", "another deployment has overtaken this one"), nil
+			return failing(Superseded, "another deployment has overtaken this one"), nil
+		case !a.has(service.Spec.Traffic):
+			return failing(TrafficChanged, "somebody else has given the requests to others meanwhile"), nil
 		case routed && routes.IsFalse() && !young(routes, routeWindow):
 			return failing(cmp.Or(routes.Reason, "RouteFailed"), sentence(routes, "the route has failed")), nil
 		default:
 			return inProgress(sentence(routes, "the route is being written")), nil
 		}
 	}
+}
+
+// has tells whether targets, of a spec or of a status, are those that a asks for.
+func (a Applied) has(targets []knative.TrafficTarget) bool {
+	return !slices.ContainsFunc(a.Shares, func(s Share) bool {
+		var percent int64
+		tagged := s.Tag == ""
+		for _, t := range targets {
+			if t.RevisionName == s.Revision || t.RevisionName == "" && isLatest(t) && s.Revision == a.Revision.Name {
+				percent += percentOf(t)
+				tagged = tagged || t.Tag == s.Tag
+			}
+		}
+		return !tagged || s.Tag == "" && percent != s.Percent
+	})
 }
 
 // ServiceStatus judges a Service as a whole, whoever has written it: Current once its newest template is ready to serve.

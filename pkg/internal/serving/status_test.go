@@ -107,7 +107,41 @@ func TestRouteStatus(t *testing.T) {
 			for revision, percent := range c.traffic {
 				service.Status.Traffic = append(service.Status.Traffic, knative.TrafficTarget{RevisionName: revision, Percent: &percent})
 			}
-			ours := RouteStatus(Applied{Revision: cluster.Ref{Name: "iris-00002"}, mark: mark{"h", "2"}})
+			service.Spec.Traffic = []knative.TrafficTarget{{LatestRevision: new(true), Percent: new(int64(100))}}
+			ours := RouteStatus(Applied{Revision: cluster.Ref{Name: "iris-00002"}, Shares: []Share{{Revision: "iris-00002", Percent: 100}}, mark: mark{"h", "2"}})
+			expect(t, newWorld(t).encode(service).Object, ours, c.want, c.message, c.reason)
+		})
+	}
+}
+
+func TestRouteStatusOfASplit(t *testing.T) {
+	old, canary := knative.TrafficTarget{RevisionName: "iris-00001", Percent: new(int64(90))}, knative.TrafficTarget{RevisionName: "iris-00002", Percent: new(int64(10)), Tag: Candidate}
+	candidate := knative.TrafficTarget{LatestRevision: new(true), Percent: new(int64(0)), Tag: Candidate}
+	routed := candidate
+	routed.RevisionName = "iris-00002"
+	behind := candidate
+	behind.RevisionName = "iris-00001"
+	tag, split := []Share{{Revision: "iris-00002", Tag: Candidate}}, []Share{{Revision: "iris-00001", Percent: 90}, {Revision: "iris-00002", Percent: 10}}
+	for name, c := range map[string]struct {
+		asked   []Share
+		spec    []knative.TrafficTarget
+		status  []knative.TrafficTarget
+		want    status.Status
+		message string
+		reason  string
+	}{
+		"the tag leads to it":       {tag, []knative.TrafficTarget{candidate}, []knative.TrafficTarget{routed}, status.CurrentStatus, "the revision has the traffic", ""},
+		"the tag leads to the last": {tag, []knative.TrafficTarget{candidate}, []knative.TrafficTarget{behind}, status.InProgressStatus, "the route is being written", ""},
+		"no tag yet":                {tag, []knative.TrafficTarget{candidate}, []knative.TrafficTarget{old}, status.InProgressStatus, "the route is being written", ""},
+		"canary":                    {split, []knative.TrafficTarget{old, canary}, []knative.TrafficTarget{old, canary}, status.CurrentStatus, "the revision has the traffic", ""},
+		"canary to come":            {split, []knative.TrafficTarget{old, canary}, []knative.TrafficTarget{old, routed}, status.InProgressStatus, "the route is being written", ""},
+		"somebody else's":           {split, []knative.TrafficTarget{old}, []knative.TrafficTarget{old}, status.FailedStatus, "somebody else has given the requests to others meanwhile", "TrafficChanged"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			service := &knative.Service{}
+			service.Spec.Traffic, service.Status.Traffic = c.spec, c.status
+			service.Status.Conditions = duckv1.Conditions{{Type: knative.ServiceConditionRoutesReady, Status: corev1.ConditionTrue}}
+			ours := RouteStatus(Applied{Revision: cluster.Ref{Name: "iris-00002"}, Shares: c.asked})
 			expect(t, newWorld(t).encode(service).Object, ours, c.want, c.message, c.reason)
 		})
 	}

@@ -37,6 +37,9 @@ func (s Spec) service() (*knative.Service, error) {
 		annotations = map[string]string{}
 	}
 	annotations[envKey] = strings.Join(slices.Sorted(maps.Keys(s.Env)), ",")
+	if s.ModelName != "" {
+		annotations[modelNameKey] = s.ModelName
+	}
 	return &knative.Service{
 		TypeMeta: metav1.TypeMeta{APIVersion: knative.SchemeGroupVersion.String(), Kind: "Service"},
 		ObjectMeta: metav1.ObjectMeta{
@@ -120,6 +123,24 @@ func (s Spec) container() corev1.Container {
 		},
 		VolumeMounts: []corev1.VolumeMount{{Name: "tmp", MountPath: "/tmp"}},
 	}
+}
+
+// Manifest is the Service as it would be created, for those who have it applied by another tool.
+func (s Spec) Manifest() (map[string]any, error) {
+	service, err := s.service()
+	if err != nil {
+		return nil, err
+	}
+	want, err := toUnstructured(service)
+	if err != nil {
+		return nil, err
+	}
+	on, err := s.overlays(want)
+	if err != nil {
+		return nil, err
+	}
+	on.lay(want.Object)
+	return want.Object, nil
 }
 
 // toUnstructured is service as it is sent: without what Go's zero values would write. Knative names the container.

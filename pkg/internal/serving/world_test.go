@@ -141,10 +141,12 @@ func (w *world) put(obj *unstructured.Unstructured) *unstructured.Unstructured {
 func (w *world) reconcile(service *knative.Service) {
 	previous := w.revisions(service.Name)
 	template := service.Spec.Template
+	service.Status.ObservedGeneration = service.Generation
+	observed := w.encode(service)
+	w.objects[cluster.RefOf(observed)] = observed
 	if n := len(previous); n > 0 && equality.Semantic.DeepEqual(previous[n-1].Spec, template.Spec) && equality.Semantic.DeepEqual(previous[n-1].Annotations, template.Annotations) {
 		return
 	}
-	service.Status.ObservedGeneration = service.Generation
 	if w.noRevision != "" {
 		service.Status.Conditions = duckv1.Conditions{{Type: knative.ServiceConditionConfigurationsReady, Status: corev1.ConditionFalse, Reason: "RevisionFailed", Message: w.noRevision}}
 		obj := w.encode(service)
@@ -187,6 +189,12 @@ func (w *world) conclude(name string, c apis.Condition) {
 	c.Type = knative.RevisionConditionReady
 	revision.Status.Conditions = duckv1.Conditions{c}
 	w.objects[r] = w.encode(&revision)
+	if c.IsTrue() {
+		service := w.service()
+		service.Status.LatestReadyRevisionName = name
+		obj := w.encode(service)
+		w.objects[cluster.RefOf(obj)] = obj
+	}
 }
 
 func (w *world) Delete(_ context.Context, r cluster.Ref, uid types.UID) error {

@@ -150,6 +150,12 @@ func TestTheLauncherAnswersAsTheModelDoes(t *testing.T) {
 		}
 	})
 	t.Run("a model that cannot be loaded", func(t *testing.T) { endsWithTheTraceback(t, launcher, work) })
+	t.Run("an environment that does not fit", func(t *testing.T) { saysWhatDoesNotFit(t, launcher, filepath.Join(work, "columns")) })
+	t.Run("a prediction that takes too long", func(t *testing.T) {
+		t.Setenv("MLFLOW_SCORING_SERVER_REQUEST_TIMEOUT", "1")
+		endsInTime(t, start(t, launcher, filepath.Join(work, "echo")).url)
+		limitIsOurs(t, launcher)
+	})
 	t.Run("every datatype", func(t *testing.T) { everyDatatype(t, start(t, launcher, filepath.Join(work, "echo")).url) })
 	t.Run("bad requests", func(t *testing.T) { badRequests(t, start(t, launcher, filepath.Join(work, "echo")).url) })
 	t.Run("told to stop", func(t *testing.T) { answersBeforeItEnds(t, start(t, launcher, filepath.Join(work, "echo"))) })
@@ -346,6 +352,52 @@ func endsWithTheTraceback(t *testing.T, c command, model string) {
 	lines := strings.Split(strings.TrimSpace(string(out)), "\n")
 	if !ok || failed.ExitCode() != 1 || !strings.Contains(lines[len(lines)-1], "MLmodel") {
 		t.Errorf("%v, last line %q", err, lines[len(lines)-1])
+	}
+}
+
+// saysWhatDoesNotFit breaks a model that was made with another NumPy.
+func saysWhatDoesNotFit(t *testing.T, c command, model string) {
+	broken := filepath.Join(t.TempDir(), "broken")
+	if err := os.CopyFS(broken, os.DirFS(model)); err != nil {
+		t.Fatal(err)
+	}
+	files, err := filepath.Glob(filepath.Join(broken, "model.*"))
+	if err != nil || len(files) != 1 {
+		t.Fatalf("the model is in %v, %v", files, err)
+	}
+	for file, text := range map[string]string{files[0]: "no model", filepath.Join(broken, "requirements.txt"): "# of old\nnumpy==1.0.0\n"} {
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	out, err := c.on(broken, freePort(t)).CombinedOutput()
+	before, traceback, _ := strings.Cut(string(out), "Traceback")
+	if err == nil || !strings.Contains(before, "numpy (current:") || traceback == "" {
+		t.Errorf("%v:\n%s", err, out)
+	}
+}
+
+// endsInTime has a limit of a second, which ends the waiting alone, not the server.
+func endsInTime(t *testing.T, url string) {
+	began := time.Now()
+	code, text := post(t, url+"/v2/models/iris/infer", map[string]any{"inputs": columnsOfAll(), "parameters": map[string]any{"seconds": 5}})
+	if took := time.Since(began); code != http.StatusGatewayTimeout || !strings.Contains(string(text), "exceeded limit") || took > 4*time.Second {
+		t.Errorf("%d %s after %s", code, text, took)
+	}
+	infer(t, url, map[string]any{"inputs": columnsOfAll()}, http.StatusOK)
+}
+
+// limitIsOurs tells when MLflow's own limit is another one than the one that is replaced.
+func limitIsOurs(t *testing.T, c command) {
+	cmd := exec.Command(c.python, "-c", `import launcher
+class Nothing:
+    from mlflow.models import Model
+    metadata = Model()
+print([m.cls.__name__ for m in launcher.make_app(Nothing()).user_middleware])`)
+	cmd.Dir = filepath.Dir(c.launcher)
+	out, err := cmd.Output()
+	if text := strings.TrimSpace(string(out)); err != nil || text != "['TimeLimit']" {
+		t.Errorf("the middleware is %s, %v", text, err)
 	}
 }
 

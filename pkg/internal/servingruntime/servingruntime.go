@@ -35,7 +35,7 @@ const (
 	launcherPath = "/opt/mlflow/launcher.py"
 )
 
-//go:embed launcher/launcher.py launcher/open_inference.py launcher/mlserver_app.py
+//go:embed launcher/launcher.py launcher/open_inference.py launcher/mlserver_app.py launcher/time_limit.py
 var launcher embed.FS
 
 // Runtime is a model server, ready to be put in an image and to be probed.

@@ -26,7 +26,7 @@ func TestChooseServesEveryModelWithMLflowsOwnServer(t *testing.T) {
 		if !slices.Equal(r.Command, []string{"python", "/opt/mlflow/launcher.py", "--server", "mlflow"}) {
 			t.Errorf("Choose(%q) runs %v", want, r.Command)
 		}
-		for _, name := range []string{"launcher.py", "open_inference.py", "mlserver_app.py"} {
+		for _, name := range []string{"launcher.py", "open_inference.py", "mlserver_app.py", "time_limit.py"} {
 			if _, err := fs.Stat(r.Files, name); err != nil {
 				t.Error(err)
 			}

@@ -17,14 +17,7 @@ const shown = 8
 // absent says what is not there, and what is. err is the server's answer to the question for u.
 func (c *Client) absent(ctx context.Context, u URI, err error) error {
 	e := &failure.Error{Class: failure.Invalid, Reason: "ModelNotFound", Object: u.String(), Err: err}
-	var answer struct {
-		Model struct {
-			Aliases []struct {
-				Alias string `json:"alias"`
-			} `json:"aliases"`
-		} `json:"registered_model"`
-	}
-	getErr := c.call(ctx, http.MethodGet, "api/2.0/mlflow/registered-models/get", url.Values{"name": {u.Name}}, &answer)
+	aliases, getErr := c.ListAliases(ctx, u.Name)
 	if isAbsent(getErr) {
 		e.Message, e.Err = fmt.Sprintf("the model %q does not exist", u.Name), nil
 		e.Hint = c.hintNames(ctx, u.Name)
@@ -36,10 +29,6 @@ func (c *Client) absent(ctx context.Context, u URI, err error) error {
 	e.Err = nil
 	if u.Alias != "" {
 		e.Message = fmt.Sprintf("the model %q has no alias %q", u.Name, u.Alias)
-		aliases := make([]string, 0, len(answer.Model.Aliases))
-		for _, a := range answer.Model.Aliases {
-			aliases = append(aliases, a.Alias)
-		}
 		e.Hint = there("alias", aliases)
 		return e
 	}
@@ -49,20 +38,48 @@ func (c *Client) absent(ctx context.Context, u URI, err error) error {
 }
 
 func (c *Client) hintVersions(ctx context.Context, name string) string {
+	versions, err := c.ListVersions(ctx, name)
+	if err != nil {
+		return "" // a hint more is not worth an error more
+	}
+	return there("version", versions)
+}
+
+// ListVersions returns the numbers of a registered model's versions, of 100 at most, newest first.
+func (c *Client) ListVersions(ctx context.Context, name string) ([]string, error) {
 	quoted, ok := quote(name)
 	if !ok {
-		return ""
+		return nil, fmt.Errorf("MLflow's filters cannot name %q", name)
 	}
 	query := url.Values{"filter": {"name=" + quoted}, "order_by": {"version_number DESC"}, "max_results": {"100"}}
 	versions, err := c.versions(ctx, http.MethodGet, "api/2.0/mlflow/model-versions/search", query)
 	if err != nil {
-		return "" // a hint more is not worth an error more
+		return nil, err
 	}
 	numbers := make([]string, 0, len(versions))
 	for _, v := range versions {
 		numbers = append(numbers, v.Version)
 	}
-	return there("version", numbers)
+	return numbers, nil
+}
+
+// ListAliases returns the aliases of a registered model, in the server's order.
+func (c *Client) ListAliases(ctx context.Context, name string) ([]string, error) {
+	var answer struct {
+		Model struct {
+			Aliases []struct {
+				Alias string `json:"alias"`
+			} `json:"aliases"`
+		} `json:"registered_model"`
+	}
+	if err := c.call(ctx, http.MethodGet, "api/2.0/mlflow/registered-models/get", url.Values{"name": {name}}, &answer); err != nil {
+		return nil, err
+	}
+	aliases := make([]string, 0, len(answer.Model.Aliases))
+	for _, a := range answer.Model.Aliases {
+		aliases = append(aliases, a.Alias)
+	}
+	return aliases, nil
 }
 
 func (c *Client) hintNames(ctx context.Context, wanted string) string {

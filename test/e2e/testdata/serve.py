@@ -1,12 +1,14 @@
 """An HTTP server for tests of the tunnel, in the place of MLflow's: python -c "$(cat serve.py)"."""
 import hashlib
 import http.server
+import socket
 
 CHUNK = bytes(range(256)) * 4096
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # else an answer on a kept connection waits 40 ms for the acknowledgement of its header
 
     def answer(self, code, body):
         self.send_response(code)
@@ -15,9 +17,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def do_GET(self):
-        """/bytes/N is N bytes, after which the count of 0 to 255 begins again; all else is well."""
+        """/bytes/N is N bytes, after which the count of 0 to 255 begins again; all else is the pod's name."""
         if not self.path.startswith("/bytes/"):
-            return self.answer(200, b"OK")
+            return self.answer(200, socket.gethostname().encode())
         left = int(self.path.removeprefix("/bytes/"))
         self.send_response(200)
         self.send_header("Content-Length", str(left))

@@ -159,7 +159,7 @@ func TestConfigurationIsWellFormed(t *testing.T) {
 			t.Errorf("%s: %v\n%s", file, err, text)
 		}
 	}
-	for _, name := range append(mirrored(), Registry) {
+	for _, name := range append(mirrored(), Registry, example) {
 		text, err := os.ReadFile(filepath.Join(l.Run(), "certs.d", name, "hosts.toml")) // #nosec G304 -- a file of this test
 		if err != nil {
 			t.Fatal(err)

@@ -22,6 +22,9 @@ func mirrored() []string {
 	return []string{"docker.io", "ghcr.io", "registry.k8s.io", "gcr.io", "quay.io"}
 }
 
+// example is the registry that the docs name. The node finds its images in the lab's own, under the same names.
+const example = "registry.example.com"
+
 // values are what the files in files/ are filled with.
 type values struct {
 	Run, PKI, Bin, CNI       string
@@ -84,6 +87,7 @@ func (l Layout) writeConfig(set artifacts.Set) error {
 	}
 	return errors.Join(
 		l.write("certs.d/"+Registry+"/hosts.toml", hosts("http://"+Registry, "")),
+		l.write("certs.d/"+example+"/hosts.toml", hosts("http://"+Registry, "")),
 		// What a pod with dnsPolicy Default gets; nothing outside the cluster could be asked anyway.
 		l.write("resolv.conf", fmt.Appendf(nil, "nameserver %s\n", dnsService)),
 		os.MkdirAll(l.registryFolder(), 0o700),

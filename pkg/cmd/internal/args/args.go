@@ -3,6 +3,8 @@ package args
 
 import (
 	"fmt"
+	"io"
+	"os"
 	"strings"
 	"time"
 
@@ -47,6 +49,16 @@ func Positive(flag string, d time.Duration) error {
 	}
 	return &failure.Error{Class: failure.Invalid, Reason: "NotPositive", Object: flag,
 		Message: fmt.Sprintf("%s is no time to wait", d), Hint: "give a duration such as 30s or 10m"}
+}
+
+// Read reads a file, or in where its name is "-", and returns what failures call it.
+func Read(name string, in io.Reader) (source string, content []byte, err error) {
+	if name == "-" {
+		content, err = io.ReadAll(in)
+		return "standard input", content, err
+	}
+	content, err = os.ReadFile(name) //nolint:gosec // the user names it
+	return name, content, err
 }
 
 // ImageRepository is the environment variable that stands in for --image-repository.

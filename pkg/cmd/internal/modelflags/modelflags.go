@@ -92,7 +92,7 @@ func Timings(t deployments.Timings) string {
 		name string
 		took time.Duration
 	}{
-		{"checks", t.Resolve}, {"environment", t.Environment}, {"model layers", t.Model}, {"apply", t.Apply}, {"ready", t.Ready},
+		{"checks", t.Resolve}, {"environment", t.Environment}, {"model layers", t.Model}, {"apply", t.Apply}, {"ready", t.Ready}, {"verify", t.Verify}, {"traffic", t.Traffic},
 	} {
 		total += phase.took
 		if phase.took > 0 {

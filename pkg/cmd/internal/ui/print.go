@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"time"
 
+	"k8s.io/apimachinery/pkg/util/duration"
 	"k8s.io/cli-runtime/pkg/printers"
 	"sigs.k8s.io/yaml"
 
@@ -60,6 +62,23 @@ func Table(header []string, rows [][]string) string {
 	}
 	_ = w.Flush()
 	return b.String()
+}
+
+// Ready is a condition's status for a table, with the first words of the reason where it is not met.
+func Ready(ready bool, reason string) string {
+	if ready {
+		return "True"
+	}
+	short, _, _ := strings.Cut(reason, ": ")
+	return strings.TrimSpace("False " + cut(short, 40))
+}
+
+// Age is how long ago that was, as kubectl says it; "" where it is not known.
+func Age(t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return duration.HumanDuration(time.Since(t))
 }
 
 // Data writes what somebody else made, as it is and with a line break at the end; on a terminal its control characters are shown.

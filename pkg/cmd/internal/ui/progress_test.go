@@ -85,7 +85,7 @@ func TestBytesHaveARate(t *testing.T) {
 	s.Bytes(10<<20, 100<<20)
 	p.tick()
 	s.End(nil)
-	if want := "Pushing ... (5.0s) 10.0 MiB of 100.0 MiB, 2.0 MiB/s\n"; !strings.HasPrefix(out.String(), want) {
+	if want := "Pushing ... (5.0s) 10.0 MiB of 100.0 MiB, 2.0 MiB/s, 45s left\n"; !strings.HasPrefix(out.String(), want) {
 		t.Errorf("got %q, want %q first", out.String(), want)
 	}
 }

@@ -49,8 +49,11 @@ func (s *step) detail(now time.Time) string {
 		if s.total >= 0 {
 			text += " of " + Size(s.total)
 		}
-		if d := now.Sub(s.counting).Seconds(); d >= 1 {
-			text += fmt.Sprintf(", %s/s", Size(int64(float64(s.bytes)/d)))
+		if d := now.Sub(s.counting); d >= time.Second && s.bytes > 0 {
+			text += fmt.Sprintf(", %s/s", Size(int64(float64(s.bytes)/d.Seconds())))
+			if s.total > s.bytes {
+				text += fmt.Sprintf(", %s left", time.Duration(float64(d)*float64(s.total-s.bytes)/float64(s.bytes)).Round(time.Second))
+			}
 		}
 	}
 	if s.note != "" {

@@ -161,13 +161,15 @@ func explain(ctx context.Context, err error, log string, e image.Environment) er
 		}
 	}
 	if strings.Contains(err.Error(), "install.py") {
-		return uv.Explain(ctx, err, ours.ReplaceAllString(log, ""), e)
+		return uv.Explain(ctx, err, ours().ReplaceAllString(log, ""), e)
 	}
 	return failed
 }
 
 // ours are the lines of install.py that are not uv's.
-var ours = regexp.MustCompile(`(?m)^` + regexp.QuoteMeta(told) + `(?:installing|fetching|compiling|a requirement) .*\n`)
+func ours() *regexp.Regexp {
+	return regexp.MustCompile(`(?m)^` + regexp.QuoteMeta(told) + `(?:installing|fetching|compiling|a requirement) .*\n`)
+}
 
 // verdict is one thing that an engine says, in our words.
 type verdict struct {

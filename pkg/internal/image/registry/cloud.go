@@ -20,37 +20,46 @@ type cloud struct {
 	create string // command line that makes a repository, "" where pushing does
 }
 
-var (
-	ecr      = regexp.MustCompile(`^[0-9]{12}\.dkr[.-]ecr(?:-fips)?\.([a-z0-9-]+)\.(?:amazonaws\.com(?:\.cn)?|on\.aws|on\.amazonwebservices\.com\.cn)$`)
-	artifact = regexp.MustCompile(`^([a-z0-9-]+)-docker\.pkg\.dev$`)
-	gcr      = regexp.MustCompile(`^(?:[a-z]+\.)?gcr\.io$`)
-	acr      = regexp.MustCompile(`^([a-z0-9-]+)\.azurecr\.(?:io|cn|us)$`)
-)
+func ecr() *regexp.Regexp {
+	return regexp.MustCompile(`^[0-9]{12}\.dkr[.-]ecr(?:-fips)?\.([a-z0-9-]+)\.(?:amazonaws\.com(?:\.cn)?|on\.aws|on\.amazonwebservices\.com\.cn)$`)
+}
+
+func artifact() *regexp.Regexp {
+	return regexp.MustCompile(`^([a-z0-9-]+)-docker\.pkg\.dev$`)
+}
+
+func gcr() *regexp.Regexp {
+	return regexp.MustCompile(`^(?:[a-z]+\.)?gcr\.io$`)
+}
+
+func acr() *regexp.Regexp {
+	return regexp.MustCompile(`^([a-z0-9-]+)\.azurecr\.(?:io|cn|us)$`)
+}
 
 // cloudOf knows a registry by its host's name; path is that of a repository in it, or "". Neither has characters that mean something to
 // a shell.
 func cloudOf(host, path string) cloud {
 	login := " | kubectl mlflow registry login " + host + " --password-stdin --username "
 	switch {
-	case ecr.MatchString(host):
-		region := ecr.FindStringSubmatch(host)[1]
+	case ecr().MatchString(host):
+		region := ecr().FindStringSubmatch(host)[1]
 		return cloud{
 			helper: "ecr-login",
 			login:  "aws ecr get-login-password --region " + region + login + "AWS",
 			create: "aws ecr create-repository --region " + region + " --repository-name " + path,
 		}
-	case artifact.MatchString(host):
-		location := artifact.FindStringSubmatch(host)[1]
+	case artifact().MatchString(host):
+		location := artifact().FindStringSubmatch(host)[1]
 		c := cloud{google: true, login: "gcloud auth print-access-token" + login + "oauth2accesstoken"}
 		// Google's paths are PROJECT/REPOSITORY/IMAGE.
 		if parts := strings.Split(path, "/"); len(parts) > 2 {
 			c.create = fmt.Sprintf("gcloud artifacts repositories create %s --repository-format docker --location %s --project %s", parts[1], location, parts[0])
 		}
 		return c
-	case gcr.MatchString(host):
+	case gcr().MatchString(host):
 		return cloud{google: true, login: "gcloud auth print-access-token" + login + "oauth2accesstoken"}
-	case acr.MatchString(host):
-		registry := acr.FindStringSubmatch(host)[1]
+	case acr().MatchString(host):
+		registry := acr().FindStringSubmatch(host)[1]
 		return cloud{
 			helper: "acr-env",
 			login: "az acr login --name " + registry + " --expose-token --output tsv --query accessToken" + login +

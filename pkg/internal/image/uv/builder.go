@@ -20,6 +20,7 @@ import (
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
+	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/filelock"
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/image"
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/image/layer"
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/image/registry"
@@ -82,12 +83,14 @@ func pythonPlatform(platform string, wheels []model.Wheel) (string, error) {
 	return fmt.Sprintf("%s-manylinux_2_%d", arch, need), nil
 }
 
-var manylinux = regexp.MustCompile(`manylinux_2_([0-9]{1,3})_`)
+func manylinux() *regexp.Regexp {
+	return regexp.MustCompile(`manylinux_2_([0-9]{1,3})_`)
+}
 
 // glibcOf is the least minor version of glibc 2 that a wheel asks for by its name, 0 where it asks for none.
 func glibcOf(wheel string) int {
 	least := 0
-	for _, tag := range manylinux.FindAllStringSubmatch(wheel, -1) {
+	for _, tag := range manylinux().FindAllStringSubmatch(wheel, -1) {
 		if minor, err := strconv.Atoi(tag[1]); err == nil && (least == 0 || minor < least) {
 			least = minor
 		}
@@ -188,7 +191,7 @@ func WorkDir(cache string) (dir string, remove func() error, err error) {
 	if err == nil {
 		err = builds.RLock()
 	}
-	if err != nil && !image.Unlockable(err) {
+	if err != nil && !filelock.Unsupported(err) {
 		return "", nil, fmt.Errorf("tidy up the cache directory: %w", err)
 	}
 	dir, err = os.MkdirTemp(cache, workPrefix)

@@ -34,11 +34,13 @@ func (b *Builder) find(ctx context.Context) (string, error) {
 	return fetched, nil
 }
 
-var uvVersion = regexp.MustCompile(`^uv (\d+)\.(\d+)\.`)
+func uvVersion() *regexp.Regexp {
+	return regexp.MustCompile(`^uv (\d+)\.(\d+)\.`)
+}
 
 // newEnough is uv 0.7 and later: it knows the platforms by glibc's version, `uv python find`, and --torch-backend.
 func newEnough(out string) bool {
-	m := uvVersion.FindStringSubmatch(out)
+	m := uvVersion().FindStringSubmatch(out)
 	if m == nil {
 		return false
 	}

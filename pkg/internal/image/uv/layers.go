@@ -137,7 +137,9 @@ func group(dir string) ([][]layer.File, error) {
 }
 
 // scriptLine is how uv makes a script start this machine's interpreter; the second form is for long paths.
-var scriptLine = regexp.MustCompile(`\A#!(?:/bin/sh\n'''exec' [^\n]*\n' '''|[^\n]*python[^\n]*)\n`)
+func scriptLine() *regexp.Regexp {
+	return regexp.MustCompile(`\A#!(?:/bin/sh\n'''exec' [^\n]*\n' '''|[^\n]*python[^\n]*)\n`)
+}
 
 // origin tells the files in which uv keeps from where it has a package: a path on this machine and a time, or a URL.
 func origin(name string) bool {
@@ -155,10 +157,10 @@ func neutral(root fs.FS, f layer.File) (layer.File, error) {
 		return f, err
 	}
 	if record {
-		content = recordedScript.ReplaceAll(content, []byte("$1,,"))
-		content = recordedOrigin.ReplaceAll(content, nil)
+		content = recordedScript().ReplaceAll(content, []byte("$1,,"))
+		content = recordedOrigin().ReplaceAll(content, nil)
 	} else {
-		content = scriptLine.ReplaceAll(content, []byte("#!/usr/bin/env python\n"))
+		content = scriptLine().ReplaceAll(content, []byte("#!/usr/bin/env python\n"))
 	}
 	f.Size = int64(len(content))
 	f.Open = func(context.Context) (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(content)), nil }
@@ -166,7 +168,11 @@ func neutral(root fs.FS, f layer.File) (layer.File, error) {
 }
 
 // recordedOrigin is the line in RECORD of a file that origin tells.
-var recordedOrigin = regexp.MustCompile(`(?m)^[^/\n]*\.dist-info/(?:direct_url|uv_cache)\.json,[^\n]*\n`)
+func recordedOrigin() *regexp.Regexp {
+	return regexp.MustCompile(`(?m)^[^/\n]*\.dist-info/(?:direct_url|uv_cache)\.json,[^\n]*\n`)
+}
 
 // recordedScript is a script's line in RECORD: path, digest, size.
-var recordedScript = regexp.MustCompile(`(?m)^((?:\.\./)*bin/[^,\n]*),[^,\n]*,[0-9]*`)
+func recordedScript() *regexp.Regexp {
+	return regexp.MustCompile(`(?m)^((?:\.\./)*bin/[^,\n]*),[^,\n]*,[0-9]*`)
+}

@@ -19,39 +19,57 @@ type noWheel struct {
 }
 
 // How uv 0.13 and those before it tell of a package without a wheel that fits, and what else they know.
-var (
-	localUnfit  = regexp.MustCompile(`A \w+ \((\S+)\) dependency is incompatible with the current platform`)
-	noneUsable  = regexp.MustCompile(`(\S+) has no (?:usable )?wheels`)
-	required    = regexp.MustCompile("(?i)wheels are required for `([\\w.-]+)`")
-	neededBy    = regexp.MustCompile(`(?:and|because) (\S+) depends on (\S+?)[,\s]`)
-	otherTags   = regexp.MustCompile(`(?s)(?:Python ABI tags?|Python implementations?|Python implementation tags?|platforms?):((?:\s*.[\w.]+.,?)+)`)
-	compatible  = regexp.MustCompile("compatible with [^\n]*?\\(`([\\w.]+)`\\)")
-	nameOfOther = regexp.MustCompile("`([\\w.]+)`")
-)
+func localUnfit() *regexp.Regexp {
+	return regexp.MustCompile(`A \w+ \((\S+)\) dependency is incompatible with the current platform`)
+}
+
+func noneUsable() *regexp.Regexp {
+	return regexp.MustCompile(`(\S+) has no (?:usable )?wheels`)
+}
+
+func required() *regexp.Regexp {
+	return regexp.MustCompile("(?i)wheels are required for `([\\w.-]+)`")
+}
+
+func neededBy() *regexp.Regexp {
+	return regexp.MustCompile(`(?:and|because) (\S+) depends on (\S+?)[,\s]`)
+}
+
+func otherTags() *regexp.Regexp {
+	return regexp.MustCompile(`(?s)(?:Python ABI tags?|Python implementations?|Python implementation tags?|platforms?):((?:\s*.[\w.]+.,?)+)`)
+}
+
+func compatible() *regexp.Regexp {
+	return regexp.MustCompile("compatible with [^\n]*?\\(`([\\w.]+)`\\)")
+}
+
+func nameOfOther() *regexp.Regexp {
+	return regexp.MustCompile("`([\\w.]+)`")
+}
 
 func findNoWheel(out string) (noWheel, bool) {
-	if found := localUnfit.FindStringSubmatch(out); found != nil {
+	if found := localUnfit().FindStringSubmatch(out); found != nil {
 		n := noWheel{local: found[1]}
-		if tag := compatible.FindStringSubmatch(out); tag != nil {
+		if tag := compatible().FindStringSubmatch(out); tag != nil {
 			n.others = tag[1:]
 		}
 		return n, true
 	}
-	found := noneUsable.FindStringSubmatch(out)
+	found := noneUsable().FindStringSubmatch(out)
 	if found == nil {
-		if found = required.FindStringSubmatch(out); found == nil {
+		if found = required().FindStringSubmatch(out); found == nil {
 			return noWheel{}, false
 		}
 	}
 	n := noWheel{requirement: found[1]}
-	for _, by := range neededBy.FindAllStringSubmatch(out, -1) {
+	for _, by := range neededBy().FindAllStringSubmatch(out, -1) {
 		if packageOf(by[2]) == packageOf(n.requirement) {
 			n.neededBy = by[1]
 			break
 		}
 	}
-	if tags := otherTags.FindStringSubmatch(out); tags != nil {
-		for _, tag := range nameOfOther.FindAllStringSubmatch(tags[1], -1) {
+	if tags := otherTags().FindStringSubmatch(out); tags != nil {
+		for _, tag := range nameOfOther().FindAllStringSubmatch(tags[1], -1) {
 			n.others = append(n.others, tag[1])
 		}
 		n.others = slices.Compact(n.others)

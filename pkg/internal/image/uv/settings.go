@@ -83,8 +83,9 @@ func Elsewhere(e image.Environment) (variables map[string]string, cas []byte, er
 		}
 	}
 	variables = map[string]string{}
+	general := travels()
 	for _, v := range s.environment(os.Environ()) {
-		if name, value, _ := strings.Cut(v, "="); travels.MatchString(name) || named[name] && ofIndexes.MatchString(name) {
+		if name, value, _ := strings.Cut(v, "="); general.MatchString(name) || named[name] && ofIndexes.MatchString(name) {
 			variables[name] = value
 		}
 	}
@@ -97,8 +98,10 @@ func Elsewhere(e image.Environment) (variables map[string]string, cas []byte, er
 }
 
 // travels are the variables about package indexes, and about the way to them.
-var travels = regexp.MustCompile(`^(?:UV_(?:DEFAULT_INDEX|INDEX|INDEX_.*|EXTRA_INDEX_URL|INSECURE_HOST|EXCLUDE_NEWER|HTTP_TIMEOUT|PRERELEASE)|` +
-	`(?i:https?_proxy|no_proxy|all_proxy))$`)
+func travels() *regexp.Regexp {
+	return regexp.MustCompile(`^(?:UV_(?:DEFAULT_INDEX|INDEX|INDEX_.*|EXTRA_INDEX_URL|INSECURE_HOST|EXCLUDE_NEWER|HTTP_TIMEOUT|PRERELEASE)|` +
+		`(?i:https?_proxy|no_proxy|all_proxy))$`)
+}
 
 // client honours HTTPS_PROXY and NO_PROXY, and trusts the user's CAs.
 func (s settings) client() (*http.Client, error) {

@@ -11,10 +11,9 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
-	"syscall"
 	"time"
 
-	"github.com/gofrs/flock"
+	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/filelock"
 )
 
 // tokens are what a login came to.
@@ -120,34 +119,11 @@ func (c *cache) lock(ctx context.Context, waits func()) (unlock func(), err erro
 	if c == nil {
 		return func() {}, nil
 	}
-	file := flock.New(filepath.Join(c.dir, c.name+".lock"))
-	unlock = func() { _ = file.Unlock() } // it ends with the process at the latest
-	has, err := file.TryLock()
-	switch {
-	case errors.Is(err, errors.ErrUnsupported) || errors.Is(err, syscall.ENOLCK):
-		// A file system without locks: who comes second logs in once more.
-		return func() {}, nil
-	case err != nil:
-		return nil, fmt.Errorf("lock %s: %w", file.Path(), err)
-	case has:
-		return unlock, nil
+	lock := filelock.On(filepath.Join(c.dir, c.name+".lock")) // without one, who comes second logs in once more
+	has, err := lock.Try()
+	if err == nil && !has {
+		waits()
+		err = lock.Wait(ctx)
 	}
-	waits()
-	locked := make(chan error, 1)
-	go func() { locked <- file.Lock() }()
-	select {
-	case err := <-locked:
-		if err != nil {
-			return nil, fmt.Errorf("lock %s: %w", file.Path(), err)
-		}
-		return unlock, nil
-	case <-ctx.Done():
-		// A wait for a lock cannot be called off: it is given back as soon as it comes.
-		go func() {
-			if <-locked == nil {
-				unlock()
-			}
-		}()
-		return nil, context.Cause(ctx)
-	}
+	return func() { _ = lock.Unlock() }, err // it ends with the process at the latest
 }

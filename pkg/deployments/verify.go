@@ -1,0 +1,86 @@
+package deployments
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/failure"
+	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/cluster"
+	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/inference"
+	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/serving"
+	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/progress"
+)
+
+// settling is how long a gateway may take to send requests to a revision, after Knative has said that it does.
+const settling = 30 * time.Second
+
+// verify asks a new revision the example that its model was logged with, once: at its tag where it is held back, else at the Service.
+// It goes through the gateway, and, where that may not be reached, to a pod of the revision. Where neither may be reached, the user is
+// told.
+func (p *plan) verify(ctx context.Context, a serving.Applied) error {
+	tag := ""
+	if a.Held {
+		tag = serving.Candidate
+	}
+	return progress.Do(p.progress, "Asking "+a.Revision.Name+" the model's example", func(progress.Step) error {
+		endpoint, err := p.knative.Endpoint(ctx, p.spec.Namespace, p.spec.Name, tag)
+		if err != nil {
+			return err
+		}
+		pod := serving.Endpoint{URL: endpoint.URL, Host: endpoint.Host, Gateway: serving.RevisionPort(a.Revision)}
+		for _, way := range []serving.Endpoint{endpoint, pod} {
+			if way.Gateway == (cluster.ServicePort{}) {
+				continue
+			}
+			if err = p.ask(ctx, way, p.spec, p.example); failure.ClassOf(err) != failure.Forbidden {
+				p.result.Verified = err == nil
+				return smokeFailure(ctx, p.spec, a, err)
+			}
+		}
+		progress.Say(p.progress, "warning: %s could not be asked the model's example: you may reach neither gateway nor pods: %v", a.Revision.Name, err)
+		return nil
+	})
+}
+
+// ask sends the example once the model's server answers there.
+func (c *Client) ask(ctx context.Context, endpoint serving.Endpoint, spec serving.Spec, example []byte) error {
+	client, closer, err := c.reach(endpoint, Prediction{Name: spec.Name})
+	if err != nil {
+		return err
+	}
+	defer closer()
+	// The Open Inference Protocol's readiness, and what it says of the model.
+	for _, path := range []string{spec.ReadyPath, strings.TrimSuffix(spec.ReadyPath, "/ready")} {
+		if err := settled(ctx, client, path); err != nil {
+			return err
+		}
+	}
+	_, err = client.Invoke(ctx, "application/json", example)
+	return err
+}
+
+func settled(ctx context.Context, client *inference.Client, path string) error {
+	ctx, cancel := context.WithTimeout(ctx, settling)
+	defer cancel()
+	return client.Ready(ctx, path)
+}
+
+// smokeFailure is what it means that a new version does not answer its own example.
+func smokeFailure(ctx context.Context, spec serving.Spec, a serving.Applied, err error) error {
+	if err == nil || ctx.Err() != nil && !errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		return err
+	}
+	f := &failure.Error{
+		Class: failure.Diagnosed, Reason: "SmokeTestFailed", Object: a.Revision.String(),
+		Message: "it does not answer the example that the model was logged with",
+		Hint:    fmt.Sprintf("see its log: kubectl mlflow deployments logs %s; --no-verify deploys without asking", spec.Name),
+		Err:     err,
+	}
+	if a.Held {
+		f.Message += ", and gets no requests"
+	}
+	return f
+}

@@ -1,0 +1,59 @@
+package serving
+
+import (
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	knative "knative.dev/serving/pkg/apis/serving/v1"
+)
+
+// route decides who gets the requests when service, which has a template of s, is written; fresh tells that the template makes a new
+// revision. With Hold they stay where they are, by name: the new revision is only to be asked at its tag.
+func (s Spec) route(service *unstructured.Unstructured, now Split, fresh bool) error {
+	before := withRequests(now.Shares)
+	switch {
+	case !now.held && !fresh:
+		return setModel(service, s.Annotations)
+	case s.Hold && len(before) > 0:
+		return setTargets(service, holding(now, fresh))
+	case len(before) > 0 && (fresh || Of(before, now.Newest) == 0):
+		if err := record(service, before); err != nil {
+			return err
+		}
+	}
+	if err := setModel(service, s.Annotations); err != nil {
+		return err
+	}
+	return setTargets(service, latest(now))
+}
+
+// holding are the targets of now, all by name, and the candidate's.
+func holding(now Split, fresh bool) []any {
+	var list []any
+	rises := false // the candidate is one already, with a part of the requests
+	for _, s := range now.Shares {
+		switch {
+		case s.Tag != Candidate:
+		case !fresh && s.Revision == now.Newest && s.Percent > 0:
+			rises = true
+		default:
+			s.Tag = ""
+		}
+		if s.Percent > 0 || s.Tag != "" {
+			list = append(list, target(s))
+		}
+	}
+	if !rises {
+		list = append(list, target(Share{Tag: Candidate, floats: true}))
+	}
+	return list
+}
+
+// held tells whether a Service gives requests to others than its latest revision.
+func held(service *knative.Service) bool {
+	latest := int64(0)
+	for _, target := range service.Spec.Traffic {
+		if isLatest(target) {
+			latest += percentOf(target)
+		}
+	}
+	return latest < 100 && len(service.Spec.Traffic) > 0
+}
