@@ -109,7 +109,7 @@ e2e() {
   if bin/lab status >/dev/null 2>&1; then up=1; fi
   if [ "$name" = e2e ]; then lab_life "$up"; fi
   if bin/lab up; then
-    gotest "$name" test/e2e -tags e2e -count 1 -timeout 60m "$@" ./...
+    gotest "$name" test/e2e -tags e2e -count 1 -timeout 80m "$@" ./...
     if [ "$name" = e2e ]; then real; fi
   else
     broken test/e2e "lab up" "bin/lab up failed: see above"

@@ -3,6 +3,7 @@
 package servingruntime_test
 
 import (
+	"bufio"
 	"bytes"
 	"encoding/json"
 	"errors"
@@ -158,6 +159,7 @@ func TestTheLauncherAnswersAsTheModelDoes(t *testing.T) {
 	})
 	t.Run("every datatype", func(t *testing.T) { everyDatatype(t, start(t, launcher, filepath.Join(work, "echo")).url) })
 	t.Run("bad requests", func(t *testing.T) { badRequests(t, start(t, launcher, filepath.Join(work, "echo")).url) })
+	t.Run("an idle connection", func(t *testing.T) { keepsConnections(t, start(t, launcher, filepath.Join(work, "echo")).url) })
 	t.Run("told to stop", func(t *testing.T) { answersBeforeItEnds(t, start(t, launcher, filepath.Join(work, "echo"))) })
 	t.Run("memory", func(t *testing.T) {
 		doesNotGrow(t, start(t, launcher, filepath.Join(work, "columns")), inputsOf(expected.Columns))
@@ -385,6 +387,41 @@ func endsInTime(t *testing.T, url string) {
 		t.Errorf("%d %s after %s", code, text, took)
 	}
 	infer(t, url, map[string]any{"inputs": columnsOfAll()}, http.StatusOK)
+}
+
+// keepsConnections wants a connection to outlive uvicorn's own five seconds: whoever pools it, as Knative's queue-proxy does, may send a
+// request in the moment in which the server closes it, and loses that.
+func keepsConnections(t *testing.T, url string) {
+	conn, err := net.Dial("tcp", strings.TrimPrefix(url, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer closing(t, conn)
+	answers := bufio.NewReader(conn)
+	ask := func() {
+		if _, err := io.WriteString(conn, "GET /ping HTTP/1.1\r\nHost: iris\r\n\r\n"); err != nil {
+			t.Fatal(err)
+		}
+		resp, err := http.ReadResponse(answers, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer closing(t, resp.Body)
+		if _, err := io.Copy(io.Discard, resp.Body); err != nil || resp.StatusCode != http.StatusOK {
+			t.Fatalf("%d, %v", resp.StatusCode, err)
+		}
+	}
+	ask()
+	if err := conn.SetReadDeadline(time.Now().Add(7 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := answers.Peek(1); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Fatalf("the idle connection: %v", err)
+	}
+	if err := conn.SetReadDeadline(time.Time{}); err != nil {
+		t.Fatal(err)
+	}
+	ask()
 }
 
 // limitIsOurs tells when MLflow's own limit is another one than the one that is replaced.

@@ -18,6 +18,10 @@ import traceback
 
 MODEL_DIR = "/opt/ml/model"
 
+# Seconds that a connection may be idle. Knative's queue-proxy keeps one for 90 s, and cannot send a POST again: were this server the
+# first to close, as it is by default after 5 s, a request that comes just then would be lost.
+KEEP_ALIVE = 120
+
 
 def prepare():
     """Makes a read-only root filesystem and a user without a home do."""
@@ -113,7 +117,9 @@ def serve(server, model_dir):
         app = load(server, model_dir, name, os.environ.get("KUBECTL_MLFLOW_MODEL_VERSION", ""))
         import uvicorn
 
-        listener = uvicorn.Server(uvicorn.Config(app, host="0.0.0.0", port=port, log_level="warning", access_log=False))
+        listener = uvicorn.Server(
+            uvicorn.Config(app, host="0.0.0.0", port=port, log_level="warning", access_log=False, timeout_keep_alive=KEEP_ALIVE)
+        )
     except Exception:
         # The end of the log is what Kubernetes keeps of a container that died: nothing may come after the traceback.
         sys.stdout.flush()
