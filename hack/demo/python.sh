@@ -3,13 +3,5 @@
 set -euo pipefail
 
 venv=$1/demo/venv-mlflow-3.17.2-scikit-learn-1.7.2
-[ -x "$venv/bin/python" ] || {
-  # What an interrupted run left would be in the way.
-  rm -rf "$venv.new"
-  uv venv --quiet --python 3.11 "$venv.new"
-  # Without bytecode, where the environment forbids to write it, each import of MLflow takes ten seconds and more.
-  VIRTUAL_ENV=$venv.new uv pip install --quiet --compile-bytecode mlflow==3.17.2 scikit-learn==1.7.2
-  # A venv's console scripts name its folder; only the interpreter is used here, which may be moved.
-  rm -rf "$venv" && mv "$venv.new" "$venv"
-}
+"$(dirname "${BASH_SOURCE[0]}")/../venv.sh" "$venv" 3.11 mlflow==3.17.2 scikit-learn==1.7.2
 printf '%s\n' "$venv/bin/python"

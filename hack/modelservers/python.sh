@@ -20,15 +20,8 @@ peer) packages=(mlflow-knative==0.4.3 mlflow-skinny==3.12.0 'requests<2.32' 'pan
 *) exit 2 ;;
 esac
 venv=$1/modelservers/$(printf '%s\n' "${packages[@]}" | sha256sum | cut -c 1-12)
-[ -x "$venv/bin/python" ] || {
-  # What an interrupted run left would be in the way.
-  rm -rf "$venv.new"
-  uv venv --quiet --python "$version" "$venv.new"
-  # Without bytecode, where the environment forbids to write it, each import of MLflow takes ten seconds and more.
-  VIRTUAL_ENV=$venv.new uv pip install --quiet --compile-bytecode "${packages[@]}"
-  # A venv's console scripts name its folder; only the interpreter is used here, which may be moved.
-  rm -rf "$venv" && mv "$venv.new" "$venv"
-}
+hack=$(dirname "${BASH_SOURCE[0]}")/..
+"$hack/venv.sh" "$venv" "$version" "${packages[@]}"
 # The plugin is as the tree has it now.
-[ "$2" != deployments ] || VIRTUAL_ENV=$venv uv pip install --quiet --no-deps --reinstall "$(dirname "${BASH_SOURCE[0]}")/../../python"
+[ "$2" != deployments ] || VIRTUAL_ENV=$venv uv pip install --quiet --no-deps --reinstall "$hack/../python"
 printf '%s\n' "$venv/bin/python"
