@@ -7,10 +7,12 @@ import (
 	"reflect"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/fluxcd/cli-utils/pkg/kstatus/status"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/util/wait"
 	"knative.dev/serving/pkg/apis/serving"
 	knative "knative.dev/serving/pkg/apis/serving/v1"
 
@@ -24,9 +26,6 @@ const (
 	Configured = "configured"
 	Unchanged  = "unchanged"
 )
-
-// conflicts is how often a write is tried again on the Service as somebody else has left it.
-const conflicts = 5
 
 // placeholder stands for an image that is not built yet. Nothing pulls it: a dry run makes no revision.
 const placeholder = "placeholder.invalid/model@sha256:0000000000000000000000000000000000000000000000000000000000000000"
@@ -103,21 +102,24 @@ func (c *Client) Apply(ctx context.Context, s Spec) (Applied, error) {
 
 // write brings the Service to s. Whoever wrote in between is read, and kept, before the next try.
 func (c *Client) write(ctx context.Context, s Spec, dryRun bool) (written *unstructured.Unstructured, action string, err error) {
-	err = retried(func() error {
+	err = retried(ctx, func() error {
 		written, action, err = c.writeOnce(ctx, s, dryRun)
 		return err
 	})
 	return written, action, err
 }
 
-// retried calls write until it has met nobody else's.
-func retried(write func() error) error {
+// retried calls write until it has met nobody else's, for about four seconds. Knative's own controller writes the Service's status: several
+// times in the second after somebody else has deployed.
+func retried(ctx context.Context, write func() error) error {
+	pause := wait.Backoff{Duration: 20 * time.Millisecond, Factor: 1.5, Jitter: 0.5, Steps: 12}
 	var err error
-	for range conflicts {
+	stopped := wait.ExponentialBackoffWithContext(ctx, pause, func(context.Context) (bool, error) {
 		err = write()
-		if !apierrors.IsConflict(err) && !apierrors.IsAlreadyExists(err) {
-			break
-		}
+		return !apierrors.IsConflict(err) && !apierrors.IsAlreadyExists(err), nil
+	})
+	if stopped != nil && ctx.Err() != nil {
+		return context.Cause(ctx)
 	}
 	return explain(err)
 }

@@ -7,9 +7,11 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"knative.dev/pkg/apis"
 	"knative.dev/serving/pkg/apis/serving"
@@ -216,6 +218,51 @@ func TestConflictIsReadAgain(t *testing.T) {
 	if a := apply(t, w, iris("2")); a.Action != Configured || w.service().Annotations["team"] != "blue" {
 		t.Errorf("applied %+v over annotations %v", a, w.service().Annotations)
 	}
+}
+
+// TestABusyControllerIsOutlasted is what a deployment meets just after another: Knative writes the status again and again.
+func TestABusyControllerIsOutlasted(t *testing.T) {
+	w := newWorld(t)
+	apply(t, w, iris("1"))
+	writes := 0
+	var busy func()
+	busy = func() {
+		writes++
+		w.edit(func(s *knative.Service) { s.Status.ObservedGeneration = int64(writes) })
+		if writes < 9 {
+			w.before = busy
+		}
+	}
+	w.before = busy
+	if a := apply(t, w, iris("2")); a.Action != Configured || writes != 9 {
+		t.Errorf("applied %+v beside %d writes of the controller", a, writes)
+	}
+}
+
+// TestEndlessConflictsAreGivenUp at once where the command is called off, and else after some seconds.
+func TestEndlessConflictsAreGivenUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		apply(t, w, iris("1"))
+		ctx, cancel := context.WithCancel(t.Context())
+		var busy func()
+		busy = func() {
+			w.edit(func(s *knative.Service) { s.Status.ObservedGeneration++ })
+			w.before = busy
+		}
+		w.before = busy
+		began := time.Now()
+		if _, err := New(w).Apply(ctx, iris("2")); !apierrors.IsConflict(err) {
+			t.Errorf("got %v, want the conflict", err)
+		}
+		if took := time.Since(began); took < 3*time.Second || took > 6*time.Second {
+			t.Errorf("it was given up after %s", took)
+		}
+		cancel()
+		if _, err := New(w).Apply(ctx, iris("2")); !errors.Is(err, context.Canceled) {
+			t.Errorf("got %v, want the end of the context", err)
+		}
+	})
 }
 
 func TestConflictWithTheSameDeploymentJoinsIt(t *testing.T) {

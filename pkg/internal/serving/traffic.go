@@ -18,7 +18,7 @@ import (
 // somebody else wrote in between. failure.Refused where the Service is not ours, failure.Invalid where a revision is not there.
 func (c *Client) SetTraffic(ctx context.Context, namespace, name string, change func(now Split, revisions []Revision) ([]Share, error)) (Applied, error) {
 	var applied Applied
-	err := retried(func() error {
+	err := retried(ctx, func() error {
 		live, err := c.get(ctx, namespace, name)
 		if err != nil {
 			return err
