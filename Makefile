@@ -13,8 +13,10 @@ PLATFORMS ?= # all
 # The product: one static binary, the same for who builds it here, in a release or in a test. grpc's tracing would bring in html/template,
 # and with it keep the linker from leaving out methods that nobody calls: 8 MB.
 export CGO_ENABLED ?= 0
+# Programs, tests and lint alike: what they import is then compiled once and not twice.
+export GOFLAGS += -trimpath
 TAGS := kustomize_disable_go_plugin_support,grpcnotrace
-BUILD := go build -tags $(TAGS) -trimpath -ldflags "-s -w -X main.version=$(VERSION)"
+BUILD := go build -tags $(TAGS) -ldflags "-s -w -X main.version=$(VERSION)"
 
 .PHONY: build install test test-unit test-api test-e2e test-release test-long demo demo-down lab-up lab-down bench bench-go verify lint generate dist krew clean help
 .PHONY: bin/kubectl-mlflow bin/lab bin/testsum
@@ -92,16 +94,16 @@ bin/kubectl-mlflow:
 
 bin/lab:
 	mkdir -p bin
-	cd hack/lab && go build -trimpath -o ../../bin/lab .
+	cd hack/lab && go build -o ../../bin/lab .
 
 bin/testsum:
 	mkdir -p bin
-	go build -trimpath -o $@ ./hack/testsum
+	go build -o $@ ./hack/testsum
 
 bin/tools/golangci-lint: hack/tools/go.mod hack/tools/go.sum
 	mkdir -p bin/tools
 	echo "Building golangci-lint (about 3 minutes, once)" >&2
-	cd hack/tools && go build -trimpath -ldflags "-s -w" -o ../../$@ github.com/golangci/golangci-lint/v2/cmd/golangci-lint
+	cd hack/tools && go build -ldflags "-s -w" -o ../../$@ github.com/golangci/golangci-lint/v2/cmd/golangci-lint
 
 # Recipes are told by what they print themselves.
 .SILENT:

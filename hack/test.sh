@@ -31,8 +31,12 @@ gotest() {
 broken() { bin/testsum -event fail "$@" | tee -a "$results/outside.json" | bin/testsum >&2 || true; }
 skipped() { bin/testsum -event skip "$@" | tee -a "$results/outside.json" | bin/testsum "${must_run[@]}" >&2 || true; }
 
-# tagged TAG lists the packages that have tests with a build tag. The other tests of these packages run once more, and count once.
+# tagged TAG lists the packages that have tests with a build tag, and tests TAG is a pattern of their names.
 tagged() { git grep -l --untracked "^//go:build.*\\<$1\\>" -- 'pkg/**_test.go' | xargs -r -n 1 dirname | sort -u | sed 's|^|./|'; }
+tests() {
+  git grep -l --untracked "^//go:build.*\\<$1\\>" -- 'cmd/**_test.go' 'pkg/**_test.go' | xargs -r sed -n 's/^func \(Test[A-Z][A-Za-z0-9]*\)(.*/\1/p' |
+    paste -sd '|' | sed 's/.*/^(&)$/'
+}
 
 # race sets the flag of the race detector, which needs a C compiler.
 race=() cgo=0
@@ -87,9 +91,11 @@ api() {
   fi
   local kubeconfig
   if kubeconfig=$(bin/lab kubeconfig "${profile[@]}"); then
-    # The tests that want one carry the tag, or are stories that ask for one.
+    # The tests that want one carry the tag, or are stories that ask for one. Unit tests of the same packages have been run.
+    # Those that are parallel wait most of the time.
     # shellcheck disable=SC2046 # a list of words
-    KUBECTL_MLFLOW_TEST_KUBECONFIG=$kubeconfig gotest api . -tags "$tags,api" -count 1 -timeout 30m "$@" ./cmd/kubectl-mlflow $(tagged api)
+    KUBECTL_MLFLOW_TEST_KUBECONFIG=$kubeconfig gotest api . -tags "$tags,api" -count 1 -parallel 4 -timeout 30m -run "$(tests api)|^TestScript$" "$@" \
+      ./cmd/kubectl-mlflow $(tagged api)
   else
     broken test/api "lab kubeconfig" "bin/lab kubeconfig ${profile[*]} failed: see above"
   fi
@@ -109,7 +115,8 @@ e2e() {
   if bin/lab status >/dev/null 2>&1; then up=1; fi
   if [ "$name" = e2e ]; then lab_life "$up"; fi
   if bin/lab up; then
-    gotest "$name" test/e2e -tags e2e -count 1 -timeout 80m "$@" ./...
+    # Two at a time: one waits for its pods most of the time. More would be too much for one node.
+    gotest "$name" test/e2e -tags e2e -count 1 -parallel 2 -timeout 60m "$@" ./...
     if [ "$name" = e2e ]; then real; fi
   else
     broken test/e2e "lab up" "bin/lab up failed: see above"
@@ -167,7 +174,7 @@ real() (
   local beside=(hack/dockerd.sh "$LAB_CACHE" "$python" hack/with-mlflow.py)
   # shellcheck disable=SC2046 # a list of words
   KUBECTL_MLFLOW_TEST_LAUNCHER=$PWD/pkg/internal/servingruntime/launcher \
-    gotest real . -tags "$tags,real" -count 1 -timeout 40m $(tagged real)
+    gotest real . -tags "$tags,real" -count 1 -timeout 40m -run "$(tests real)" $(tagged real)
 )
 
 for tier in "$@"; do

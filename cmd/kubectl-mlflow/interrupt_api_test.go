@@ -16,7 +16,8 @@ import (
 	"github.com/kubectl-mlflow/kubectl-mlflow/test/kit"
 )
 
-// interrupted sends the signal, and wants the program to end in time, and to say how to go on.
+// interrupted sends the signal, and wants the program to end in time, and to say how to go on. In time is a second: tests that call it do not
+// run beside others.
 func (s *scene) interrupted(c *call, signal os.Signal, resume string) {
 	s.t.Helper()
 	began := time.Now()
@@ -51,7 +52,6 @@ func TestRealInterruptedWhileWaiting(t *testing.T) {
 	stage := newStage(t)
 	for _, component := range []string{"database", "migration", "server"} {
 		t.Run(component, func(t *testing.T) {
-			t.Parallel()
 			s := stage.scene(t)
 			waits := make(chan struct{}, 1)
 			stage.controller.Live(s.namespace, func(p *corev1.Pod) kit.Life {
@@ -78,7 +78,7 @@ func TestRealInterruptedWhileWaiting(t *testing.T) {
 	}
 }
 
-// TestRealInterruptedAtEveryWrite stops the verbs while the API server takes its time over a write.
+// TestRealInterruptedAtEveryWrite stops the verbs while the API server takes its time over a write: over any of them with the tag long.
 func TestRealInterruptedAtEveryWrite(t *testing.T) {
 	stage := newStage(t)
 	for _, verb := range verbs() {
@@ -88,9 +88,8 @@ func TestRealInterruptedAtEveryWrite(t *testing.T) {
 			first := len(whole.proxy.Writes())
 			whole.run(0, verb.args...)
 			want := stage.controller.Portrait(t, whole.namespace)
-			for n := 1; n <= len(whole.proxy.Writes())-first; n += 3 {
+			for n := 1; n <= len(whole.proxy.Writes())-first; n += every {
 				t.Run(fmt.Sprint(n), func(t *testing.T) {
-					t.Parallel()
 					s := stage.scene(t)
 					verb.ready(s)
 					first := len(s.proxy.Writes())

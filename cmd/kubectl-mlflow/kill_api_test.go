@@ -91,8 +91,8 @@ func (s *scene) hasBackup() {
 	}
 }
 
-// TestRealKilledAtEveryWrite kills the verbs before and after each of their writes, as often as they have any. The same command
-// again has to arrive where a run without accidents does, with the same passwords and the same volumes.
+// TestRealKilledAtEveryWrite kills the verbs at their writes: before and after each of them with the tag long. The same command again has
+// to arrive where a run without accidents does, with the same passwords and the same volumes.
 func TestRealKilledAtEveryWrite(t *testing.T) {
 	stage := newStage(t)
 	for _, verb := range verbs() {

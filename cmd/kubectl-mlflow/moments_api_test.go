@@ -4,11 +4,17 @@ package main
 
 import "github.com/kubectl-mlflow/kubectl-mlflow/test/kit"
 
-// moments are those of a write at which the program is killed. What is on the cluster before a write is what was there after
-// the write before it: without the tag long one of the two has to do.
+// every so many writes of a verb it is interrupted.
+const every = 6
+
+// moments are those of a write at which the program is killed; none for most writes. What is on the cluster before a write is what was
+// there after the write before it.
 func moments(n int) []kit.Moment {
-	if n == 1 {
-		return []kit.Moment{kit.Before, kit.After}
+	switch n % every {
+	case 1:
+		return []kit.Moment{kit.Before}
+	case 4:
+		return []kit.Moment{kit.After}
 	}
-	return []kit.Moment{kit.After}
+	return nil
 }

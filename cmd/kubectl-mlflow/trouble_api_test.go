@@ -42,6 +42,7 @@ type trouble struct {
 // when their time is over; they give the lock back, and once the trouble is over the same command is green, with the passwords
 // that there were.
 func TestRealTroubles(t *testing.T) {
+	t.Parallel() // it waits
 	stage := newStage(t)
 	for _, c := range slices.Concat(refusedPods(), pods("server", "", serverTroubles()), pods("database", "deployments/", databaseTroubles()),
 		migrationTroubles(), slowTroubles(), upgradeTroubles()) {

@@ -485,6 +485,7 @@ func killedAnywhere(t *testing.T, begin func(*testing.T) *world, run func(contex
 	}
 	for n, entry := range whole.journal[:len(whole.journal)-1] {
 		t.Run(fmt.Sprintf("after %02d %s", n+1, entry), func(t *testing.T) {
+			t.Parallel()
 			w := begin(t)
 			ctx, killed := context.WithCancel(t.Context())
 			defer killed()

@@ -37,7 +37,6 @@ func benchInstallFaults(t *testing.T, l *lab) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			n := l.namespace(t, "e2e-bench-"+strings.ReplaceAll(strings.ToLower(name), " ", "-"))
-			n.unawaited = true
 			n.create(t)
 			all := append(n.faults(t, tag[1]), n.noVolume(t))
 			f := all[slices.IndexFunc(all, func(f fault) bool { return f.name == name })]
@@ -68,7 +67,6 @@ func benchModelFaults(t *testing.T, l *lab) {
 			t.Parallel()
 			m := *trained
 			m.installed = l.namespace(t, "e2e-bench-"+strings.ReplaceAll(strings.ToLower(name), " ", "-"))
-			m.unawaited = true
 			m.create(t)
 			all := m.faults(t)
 			f := all[slices.IndexFunc(all, func(f modelFault) bool { return f.name == name })]

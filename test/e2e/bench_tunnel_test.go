@@ -18,7 +18,6 @@ import (
 func TestBenchTunnel(t *testing.T) {
 	l := openLab(t)
 	n := l.namespace(t, "e2e-bench-tunnel")
-	n.unawaited = true
 	n.mlflow(t, "install")
 	n.serve(t)
 	b := &benchTunnel{tunnel: &tunnel{installed: n}}

@@ -51,7 +51,6 @@ func newVersions(t *testing.T, namespace string) *versions {
 	t.Helper()
 	l := openLab(t)
 	m := &models{installed: l.namespace(t, namespace), directory: t.TempDir()}
-	m.unawaited = true
 	v := &versions{models: m, engine: newEngine(t, &store{lab: l, host: l.Registry})}
 	m.create(t)
 	m.kubectl(t, "label", "namespace", m.namespace, "pod-security.kubernetes.io/enforce-") // the peer's pods are not restricted

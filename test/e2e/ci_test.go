@@ -16,13 +16,10 @@ import (
 
 // TestDeployFromAJob runs the Job of docs/ci.md: the program in a pod, which has no other rights than those that ship for it.
 func TestDeployFromAJob(t *testing.T) {
+	t.Parallel()
 	l := openLab(t)
 	n := l.namespace(t, "lab-ci")
 	n.create(t)
-	t.Cleanup(func() { // a model's pod is in no hurry to go
-		n.kubectl(t, "delete", "services.serving.knative.dev", "--all")
-		n.kubectl(t, "delete", "pods", "--all", "--grace-period=1")
-	})
 	roles := filepath.Join(l.root, "manifests/roles")
 	n.kubectl(t, "apply", "-k", filepath.Join(roles, "deployer"))
 	model := strings.TrimSpace(n.mlflow(t, "build", append([]string{"iris", l.logged(t)}, l.deployFlags(l.Registry+"/ci/iris")...)...).stdout)

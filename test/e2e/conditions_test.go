@@ -8,8 +8,10 @@ import (
 	"testing"
 )
 
-// TestQuota installs where a quota leaves no room for the server's pod: it is said at once and not when the time is up.
+// TestQuota installs where a quota leaves no room for the server's pod: it is said at once and not when the time is up. TestFaultsAreTold goes
+// on after such a refusal.
 func TestQuota(t *testing.T) {
+	t.Parallel()
 	l := openLab(t)
 	n := l.namespace(t, "lab-quota")
 	n.create(t)
@@ -17,9 +19,6 @@ func TestQuota(t *testing.T) {
 	timed(t, "refusal", func() {
 		n.refused(t, 4, []string{"quota", "tight", "hint:"}, "install", "--timeout=3m")
 	})
-	n.kubectl(t, "delete", "quota", "tight")
-	n.mlflow(t, "install")
-	n.guide(t, "mlflow", "postgres")
 }
 
 // TestNoDefaultStorageClass installs where volumes have to be asked for by class.
@@ -39,11 +38,16 @@ func TestNoDefaultStorageClass(t *testing.T) {
 	n.guide(t, "mlflow", "postgres")
 }
 
-// TestBasicAuth lets nobody in without a password, and everybody with it.
+// TestBasicAuth lets nobody in without a password, and everybody with it; with NetworkPolicies, which the lab's network does not enforce. check
+// says so: what they let through is not told by these tests.
 func TestBasicAuth(t *testing.T) {
+	t.Parallel()
 	l := openLab(t)
 	n := l.namespace(t, "lab-auth")
-	n.mlflow(t, "install", "--basic-auth")
+	n.mlflow(t, "install", "--basic-auth", "--network-policies")
+	if r := n.mlflow(t, "check"); !strings.Contains(r.stdout+r.stderr, "not enforced") {
+		t.Errorf("check does not say that NetworkPolicies are not enforced:\n%s%s", r.stdout, r.stderr)
+	}
 	admin := n.credentials(t)
 	password := strings.TrimPrefix(admin[1], "MLFLOW_TRACKING_PASSWORD=")
 	base := n.forward(t, "-n", n.namespace)
@@ -77,15 +81,5 @@ func TestBasicAuth(t *testing.T) {
 	}
 	if strings.Contains(r.stdout+r.stderr, password) {
 		t.Error("the password was printed")
-	}
-}
-
-// TestNetworkPoliciesAreNotEnforced by the lab's network, and check says so: what they let through is not told by these tests.
-func TestNetworkPoliciesAreNotEnforced(t *testing.T) {
-	l := openLab(t)
-	n := l.namespace(t, "lab-policies")
-	n.mlflow(t, "install", "--network-policies")
-	if r := n.mlflow(t, "check"); !strings.Contains(r.stdout+r.stderr, "not enforced") {
-		t.Errorf("check does not say that they are not enforced:\n%s%s", r.stdout, r.stderr)
 	}
 }

@@ -21,6 +21,7 @@ import (
 // TestDocs types what README and the tutorials tell people to type, letter by letter, page by page: each page stands on what those before
 // have left. CONTRIBUTING.md says how a block is marked that cannot be run here.
 func TestDocs(t *testing.T) {
+	t.Parallel()
 	l := openLab(t)
 	r := l.reader(t)
 	for _, p := range l.pages(t) {
@@ -49,11 +50,10 @@ func (l *lab) reader(t *testing.T) *reader {
 			t.Error("what the pages have installed is not uninstalled")
 		}
 	})
-	l.namespace(t, "models").unawaited = true // which a page makes
+	l.namespace(t, "models") // which a page makes
 	contexts := map[string]string{"my-cluster": "lab-docs", "staging": "lab-docs-staging", "production": "lab-docs-production"}
 	for _, namespace := range contexts {
 		n := l.namespace(t, namespace)
-		n.unawaited = true
 		n.create(t)
 	}
 	cache := l.run(t, nil, filepath.Join(l.Bin, "uv"), "cache", "dir")

@@ -10,6 +10,7 @@ import (
 // TestDryRunIsWhatKubectlTakes pipes what install would send into kubectl, whose server-side dry run has nothing against it: before the
 // installation, with the namespace alone, and over it.
 func TestDryRunIsWhatKubectlTakes(t *testing.T) {
+	t.Parallel()
 	l := openLab(t)
 	n := l.namespace(t, "lab-dry-run")
 	if r := n.mlflow(t, "install", "--dry-run=client", "-o", "yaml"); !strings.Contains(r.stderr, "kubectl create namespace "+n.namespace) {

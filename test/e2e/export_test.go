@@ -10,6 +10,7 @@ import (
 
 // TestExport is the guide's manual way: manifests in a folder, a look at them, kubectl apply -k. The plugin only makes the Secrets.
 func TestExport(t *testing.T) {
+	t.Parallel()
 	l := openLab(t)
 	l.addon(t, "google")
 	n := l.namespace(t, "lab-export")

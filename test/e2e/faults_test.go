@@ -33,6 +33,7 @@ type fault struct {
 // TestFaultsAreTold makes faults on a cluster with a real kubelet, one after the other under one MLflow. install tells the cause
 // within seconds, ends with the right exit code, and the next install goes on as if nothing had been.
 func TestFaultsAreTold(t *testing.T) {
+	t.Parallel()
 	l := openLab(t)
 	n := l.namespace(t, "e2e-faults")
 	n.create(t)
@@ -83,8 +84,8 @@ func (n *installed) faults(t *testing.T, tag string) []fault {
 			code: 4, told: 30 * time.Second, says: []string{"couldn't find key TOKEN", "mlflow-secret", "hint: create the Secret"},
 		}, {
 			name: "a host that MLflow does not know", flags: append(server(container+"/readinessProbe",
-				"{httpGet: {path: /, port: http, httpHeaders: [{name: Host, value: evil.example.com}]}, periodSeconds: 2}"), "--timeout=40s"), at: "server", rollout: "deployment/mlflow",
-			code: 3, told: 40 * time.Second, says: []string{"statuscode: 403", "--allowed-hosts"},
+				"{httpGet: {path: /, port: http, httpHeaders: [{name: Host, value: evil.example.com}]}, periodSeconds: 2}"), "--timeout=25s"), at: "server", rollout: "deployment/mlflow",
+			code: 3, told: 25 * time.Second, says: []string{"statuscode: 403", "--allowed-hosts"},
 		}, {
 			name: "quota", make: func() func() {
 				n.kubectl(t, "create", "quota", "tight", "--hard=pods=1")
@@ -95,9 +96,9 @@ func (n *installed) faults(t *testing.T, tag string) []fault {
 			name: "Pod Security", flags: server(container+"/securityContext/allowPrivilegeEscalation", "true"), at: "server", rollout: "deployment/mlflow",
 			code: 4, told: 30 * time.Second, says: []string{"violates PodSecurity", "allowPrivilegeEscalation", "hint: "},
 		}, {
-			name: "database does not answer", flags: []string{"-k", patch(t, "StatefulSet", container+"/readinessProbe/exec/command", "[pg_isready, --port=9999]"), "--timeout=40s"},
+			name: "database does not answer", flags: []string{"-k", patch(t, "StatefulSet", container+"/readinessProbe/exec/command", "[pg_isready, --port=9999]"), "--timeout=25s"},
 			at: "database", rollout: "statefulset/postgres",
-			code: 3, told: 40 * time.Second, says: []string{"Readiness probe failed", "pod/postgres-0", "no response"},
+			code: 3, told: 25 * time.Second, says: []string{"Readiness probe failed", "pod/postgres-0", "no response"},
 		},
 	}
 }
@@ -155,7 +156,7 @@ func (n *installed) meets(t *testing.T, f fault, image string) {
 		t.Errorf("the cause was told after %s, want %s", took.Round(time.Second), f.told)
 	}
 	row := fmt.Sprintf("| %s | %.0f s | %.0f s | %d | %s |", f.name, met.told.Sub(since).Seconds(), met.ended.Sub(since).Seconds(), f.code, met.line)
-	if peers {
+	if long {
 		for _, said := range n.kubectlSays(t, f.kubectl(t, n)) {
 			last := strings.Split(strings.TrimSpace(said.text), "\n")
 			row += fmt.Sprintf(" %.0f s, exit %d: %s |", said.took.Seconds(), said.code, last[len(last)-1])

@@ -37,32 +37,40 @@ configMapGenerator:
 `
 )
 
-// TestBucket is the overlay gcp: artifacts go through the server into a bucket that its clients cannot reach.
+// TestBucket is the overlay gcp: artifacts go through the server into a bucket that its clients cannot reach, and backups of both databases,
+// MLflow's and that of its users, into it as well. TestExport is the same with kubectl.
 func TestBucket(t *testing.T) {
+	t.Parallel()
 	l := openLab(t)
 	l.addon(t, "google")
 	n := l.namespace(t, "lab-gcp")
 	n.create(t)
-	n.mlflow(t, "install", "--overlay", "gcp", "--artifacts-destination", "gs://"+bucket+"/overlay-gcp", "-k", kustomization(t, storage))
-	n.artifacts(t, "overlay-gcp/")
+	n.mlflow(t, "install", "--overlay", "gcp", "--artifacts-destination", "gs://"+bucket+"/overlay-gcp", "-k", kustomization(t, storage),
+		"--basic-auth", "--backup-schedule=manual", "--backup-destination=gs://"+bucket+"/backups")
+	credentials := n.credentials(t)
+	data := n.artifacts(t, "overlay-gcp/", credentials...)
 	n.mlflow(t, "check")
-	n.guide(t, "mlflow", "postgres")
+	n.losesAndRestores(t, data, credentials...)
+	if names := l.objects(t, "backups/"); !strings.Contains(names, "/tracking.dump\n") || !strings.Contains(names, "/auth.dump\n") {
+		t.Errorf("the bucket holds no backup of both databases, but\n%s", names)
+	}
 }
 
 // artifacts logs a model and reads it back, and finds it in the bucket below a prefix.
-func (n *installed) artifacts(t *testing.T, prefix string) {
+func (n *installed) artifacts(t *testing.T, prefix string, credentials ...string) logged {
 	t.Helper()
-	data := n.log(t)
+	data := n.log(t, credentials...)
 	if !strings.HasPrefix(data.Artifacts, "mlflow-artifacts:/") {
 		t.Errorf("artifacts are at %s, want them to go through the server", data.Artifacts)
 	}
-	n.check(t, data)
+	n.check(t, data, credentials...)
 	names := n.objects(t, prefix)
 	for _, end := range []string{"/artifacts/notes/text.txt", "/artifacts/MLmodel"} {
 		if !strings.Contains(names, end+"\n") {
 			t.Errorf("the bucket has no object %s*%s: it has\n%s", prefix, end, names)
 		}
 	}
+	return data
 }
 
 // objects lists the bucket's objects below a prefix, one a line, through the API server.
@@ -80,12 +88,28 @@ func (l *lab) objects(t *testing.T, prefix string) string {
 	return names.String()
 }
 
-// TestCloudSQL is the overlay gcp-cloudsql, with the real Cloud SQL Auth Proxy, as a Deployment and as a sidecar of each pod.
+// TestCloudSQL is the overlay gcp-cloudsql, with the real Cloud SQL Auth Proxy, as a Deployment or as a sidecar of each pod. There is one
+// instance: who uses it, does so after the other.
 func TestCloudSQL(t *testing.T) {
+	t.Parallel()
 	l := openLab(t)
 	l.addon(t, "google")
+	t.Run("by password", func(t *testing.T) { cloudSQLByPassword(t, l) })
+	t.Run("by key", func(t *testing.T) { cloudSQLByKey(t, l) })
+	t.Run("denied", func(t *testing.T) { cloudSQLDenied(t, l) })
+}
+
+// proxyModes are one, or all of them where there is time.
+func proxyModes(one string) []string {
+	if long {
+		return []string{"deployment", "sidecar"}
+	}
+	return []string{one}
+}
+
+func cloudSQLByPassword(t *testing.T, l *lab) {
 	password := write(t, "password", l.kubectl(t, "-n", "google-doubles", "get", "secret", "cloudsql", "-o", "go-template={{.data.password | base64decode}}"))
-	for _, mode := range []string{"deployment", "sidecar"} {
+	for _, mode := range proxyModes("deployment") {
 		t.Run(mode, func(t *testing.T) {
 			l.emptyCloudSQL(t)
 			n := l.namespace(t, "lab-cloudsql-"+mode)
@@ -127,12 +151,10 @@ func (l *lab) revoked(t *testing.T, n *installed) {
 	}
 }
 
-// TestCloudSQLByKey is the same for clusters without Workload Identity, and without a password: the proxy has the exported key of a Google
+// cloudSQLByKey is the same for clusters without Workload Identity, and without a password: the proxy has the exported key of a Google
 // service account, which is a user of the database.
-func TestCloudSQLByKey(t *testing.T) {
-	l := openLab(t)
-	l.addon(t, "google")
-	for _, mode := range []string{"deployment", "sidecar"} {
+func cloudSQLByKey(t *testing.T, l *lab) {
+	for _, mode := range proxyModes("sidecar") {
 		t.Run(mode, func(t *testing.T) {
 			const user = "mlflow@lab-project.iam"
 			l.emptyCloudSQL(t)
@@ -178,11 +200,9 @@ func googleKey(t *testing.T, account string) string {
 	return write(t, "key.json", string(text))
 }
 
-// TestCloudSQLDenied lacks the role that lets the proxy in. It starts all the same: only its log tells why no connection comes about.
-func TestCloudSQLDenied(t *testing.T) {
-	l := openLab(t)
-	l.addon(t, "google")
-	for _, mode := range []string{"deployment", "sidecar"} {
+// cloudSQLDenied lacks the role that lets the proxy in. It starts all the same: only its log tells why no connection comes about.
+func cloudSQLDenied(t *testing.T, l *lab) {
+	for _, mode := range proxyModes("deployment") {
 		t.Run(mode, func(t *testing.T) {
 			n := l.namespace(t, "lab-denied-"+mode)
 			n.refused(t, 3, []string{"not authorized to make this request", "hint:"}, "install", "--timeout=25s",

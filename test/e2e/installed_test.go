@@ -13,32 +13,32 @@ import (
 	"time"
 )
 
-// installed is an MLflow in a namespace of its own, beside the story's. The namespace and all in it go with the test.
+// installed is an MLflow in a namespace of its own, beside the story's. The namespace and all in it go after the test, which does not
+// wait for it: pods take their time.
 type installed struct {
 	*lab
 	namespace string
 	url       string // where clients find it; "" is by kubectl mlflow port-forward
-	unawaited bool   // the test does not wait for the namespace's end
 }
 
 func (l *lab) namespace(t *testing.T, name string) *installed {
 	t.Helper()
 	n := &installed{lab: l, namespace: name}
-	n.remove(t) // what an earlier run left
+	n.remove(t, true) // what an earlier run left
 	t.Cleanup(func() {
 		if t.Failed() {
 			n.look(t)
 		}
 		if os.Getenv("KUBECTL_MLFLOW_TEST_KEEP") == "" {
-			n.remove(t)
+			n.remove(t, false)
 		}
 	})
 	return n
 }
 
-func (n *installed) remove(t *testing.T) {
+func (n *installed) remove(t *testing.T, await bool) {
 	t.Helper()
-	n.lab.kubectl(t, "delete", "namespace", n.namespace, "--ignore-not-found", fmt.Sprintf("--wait=%t", !n.unawaited), "--timeout=6m")
+	n.lab.kubectl(t, "delete", "namespace", n.namespace, "--ignore-not-found", fmt.Sprintf("--wait=%t", await), "--timeout=6m")
 }
 
 // create makes the namespace beforehand, as an administrator does who enforces the strictest Pod Security.

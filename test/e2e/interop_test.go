@@ -22,9 +22,9 @@ type beside struct {
 
 // TestInterop runs in order: each chapter stands on what the one before left.
 func TestInterop(t *testing.T) {
+	t.Parallel()
 	l := openLab(t)
 	b := &beside{models: &models{installed: l.namespace(t, "e2e-interop"), directory: t.TempDir()}, peer: l.tested(t, "peer")}
-	b.unawaited = true
 	engine := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
 		_, _ = fmt.Fprint(w, `{"ApiVersion": "1.41", "Version": "20.10.0"}`)

@@ -21,57 +21,43 @@ func (n *installed) job(t *testing.T, cronJob string) {
 	n.kubectl(t, "logs", "job/"+name, "--all-containers") // for the log of the test
 }
 
-// TestBackupAndRestore loses the data and gets it back, from a volume and from a bucket; takes back what was not meant; and moves
-// the data of one MLflow to another.
+// TestBackupAndRestore loses the data and gets it back; takes back what was not meant; and moves the data of one MLflow to another.
+// TestBucket has its backups in a bucket.
 func TestBackupAndRestore(t *testing.T) {
+	t.Parallel()
 	l := openLab(t)
-	l.addon(t, "google")
-	for _, c := range []struct {
-		place string
-		flags []string
-	}{
-		{"volume", nil},
-		{"bucket", []string{
-			"--overlay=gcp", "--artifacts-destination=gs://" + bucket + "/backed-up", "--backup-destination=gs://" + bucket + "/backups",
-			"-k", kustomization(t, storage), "--basic-auth",
-		}},
-	} {
-		t.Run(c.place, func(t *testing.T) {
-			n := l.namespace(t, "lab-backup-"+c.place)
-			n.create(t)
-			n.mlflow(t, "install", append([]string{"--backup-schedule=manual"}, c.flags...)...)
-			credentials := n.credentials(t)
-			data := n.log(t, credentials...)
-			name := strings.TrimSpace(n.mlflow(t, "backup").stdout)
-			if list := n.mlflow(t, "backup", "--list").stdout; name == "" || !strings.Contains(list, name) {
-				t.Errorf("the backup %q is not among\n%s", name, list)
-			}
-			if c.place == "bucket" {
-				if names := l.objects(t, "backups/"); !strings.Contains(names, "/tracking.dump\n") || !strings.Contains(names, "/auth.dump\n") {
-					t.Errorf("the bucket holds no backup of both databases, but\n%s", names)
-				}
-			}
-			n.sql(t, "DROP SCHEMA public CASCADE; CREATE SCHEMA public")
-			if restored := n.mlflow(t, "restore", name); restored.stdout != name+"\n" {
-				t.Errorf("it restored %q, want %s", restored.stdout, name)
-			}
-			n.check(t, data, credentials...)
-			if c.place == "bucket" {
-				return // what follows is the same wherever the backup is
-			}
-			later := n.log(t, credentials...)
-			n.refused(t, 5, []string{" in runs", "--replace"}, "restore", name)
-			n.refused(t, 2, []string{"there is no backup mlflow-20200101T000000Z", name}, "restore", "mlflow-20200101T000000Z")
-			n.mlflow(t, "restore", name, "--replace") // what was there is the newest backup then
-			n.check(t, data, credentials...)
-			if left := n.sql(t, "SELECT count(*) FROM runs WHERE run_uuid = '"+later.Run+"'"); left != "0" {
-				t.Error("a run is there that is not in the backup")
-			}
-			n.mlflow(t, "restore", "latest", "--replace")
-			n.check(t, later, credentials...)
-			l.move(t, n, later)
-		})
+	n := l.namespace(t, "lab-backup")
+	n.create(t)
+	n.mlflow(t, "install", "--backup-schedule=manual")
+	data := n.log(t)
+	name := n.losesAndRestores(t, data)
+
+	later := n.log(t)
+	n.refused(t, 5, []string{" in runs", "--replace"}, "restore", name)
+	n.refused(t, 2, []string{"there is no backup mlflow-20200101T000000Z", name}, "restore", "mlflow-20200101T000000Z")
+	n.mlflow(t, "restore", name, "--replace") // what was there is the newest backup then
+	n.check(t, data)
+	if left := n.sql(t, "SELECT count(*) FROM runs WHERE run_uuid = '"+later.Run+"'"); left != "0" {
+		t.Error("a run is there that is not in the backup")
 	}
+	n.mlflow(t, "restore", "latest", "--replace")
+	n.check(t, later)
+	l.move(t, n, later)
+}
+
+// losesAndRestores makes a backup, loses the database and restores it. It returns the backup's name.
+func (n *installed) losesAndRestores(t *testing.T, data logged, credentials ...string) string {
+	t.Helper()
+	name := strings.TrimSpace(n.mlflow(t, "backup").stdout)
+	if list := n.mlflow(t, "backup", "--list").stdout; name == "" || !strings.Contains(list, name) {
+		t.Errorf("the backup %q is not among\n%s", name, list)
+	}
+	n.sql(t, "DROP SCHEMA public CASCADE; CREATE SCHEMA public")
+	if restored := n.mlflow(t, "restore", name); restored.stdout != name+"\n" {
+		t.Errorf("it restored %q, want %s", restored.stdout, name)
+	}
+	n.check(t, data, credentials...)
+	return name
 }
 
 // move takes a dump of an installation's database, and gives it to another one. Artifacts stay where they are.
@@ -103,6 +89,7 @@ func (l *lab) move(t *testing.T, from *installed, data logged) {
 
 // TestGarbage is removed for good by the CronJob, and nothing else is.
 func TestGarbage(t *testing.T) {
+	t.Parallel()
 	l := openLab(t)
 	n := l.namespace(t, "lab-gc")
 	n.create(t)

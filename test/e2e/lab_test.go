@@ -5,6 +5,7 @@ package e2e
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -12,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -112,9 +114,22 @@ func (l *lab) kubectl(t *testing.T, args ...string) string {
 // written is every object that the plugin could write, with its version: equal before and after means nothing was changed.
 func (l *lab) written(t *testing.T) string {
 	t.Helper()
-	return l.kubectl(t, "get", "namespaces,services.serving.knative.dev,configmaps,secrets,deployments,statefulsets,jobs,persistentvolumeclaims,serviceaccounts,services",
-		"--all-namespaces", "--output",
-		`jsonpath={range .items[?(@.metadata.labels.app\.kubernetes\.io/managed-by=="kubectl-mlflow")]}{.kind} {.metadata.namespace}/{.metadata.name} {.metadata.uid} {.metadata.generation}{"\n"}{end}`)
+	return l.managed(t, "namespaces,services.serving.knative.dev,configmaps,secrets,deployments,statefulsets,jobs,persistentvolumeclaims,serviceaccounts,services")
+}
+
+// managed is every object of some kinds that the plugin has written, but for what is in a namespace that is going: no test waits for that.
+func (l *lab) managed(t *testing.T, kinds string) string {
+	t.Helper()
+	going := strings.Fields(l.kubectl(t, "get", "namespaces", "--output", `jsonpath={.items[?(@.status.phase=="Terminating")].metadata.name}`))
+	var left strings.Builder
+	for line := range strings.Lines(l.kubectl(t, "get", kinds, "--all-namespaces", "--output",
+		`jsonpath={range .items[?(@.metadata.labels.app\.kubernetes\.io/managed-by=="kubectl-mlflow")]}{.kind} {.metadata.namespace}/{.metadata.name} {.metadata.uid} {.metadata.generation}{"\n"}{end}`)) {
+		namespace, name, _ := strings.Cut(strings.Fields(line)[1], "/")
+		if !slices.Contains(going, cmp.Or(namespace, name)) {
+			left.WriteString(line)
+		}
+	}
+	return left.String()
 }
 
 // forward keeps `kubectl mlflow port-forward` running until the test ends and returns the URL that it printed.

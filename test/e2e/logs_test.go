@@ -12,6 +12,7 @@ import (
 
 // TestLogs reads MLflow's logs, and follows them over the end of the server's pod.
 func TestLogs(t *testing.T) {
+	t.Parallel()
 	l := openLab(t)
 	n := l.namespace(t, "e2e-logs")
 	n.create(t)

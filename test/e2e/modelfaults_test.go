@@ -15,7 +15,6 @@ import (
 func TestModelFaultsAreTold(t *testing.T) {
 	l := openLab(t)
 	m := &models{installed: l.namespace(t, "e2e-modelfaults"), directory: t.TempDir()}
-	m.unawaited = true
 	m.create(t)
 	m.kubectl(t, "label", "namespace", m.namespace, "pod-security.kubernetes.io/enforce-") // it would not take the sidecars
 	m.train(t)

@@ -17,8 +17,8 @@ import (
 // newcomer gets from the archive of a release to a model that answers. What is typed is what the step before has said on its line
 // "Next:", with the newcomer's names put in, and the same, letter by letter, as on the page.
 func TestNewcomer(t *testing.T) {
+	t.Parallel()
 	n := openLab(t).namespace(t, "newcomer")
-	n.unawaited = true
 	m := n.newMachine(t)
 	page := n.page(t, "docs/newcomer.md").typed()
 	typed := func(line string) string {

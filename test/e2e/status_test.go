@@ -11,6 +11,7 @@ import (
 
 // TestStatus shows an installation that is well, and says what ails one that is not.
 func TestStatus(t *testing.T) {
+	t.Parallel()
 	l := openLab(t)
 	n := l.namespace(t, "e2e-status")
 	n.create(t)

@@ -249,8 +249,7 @@ func uninstallKeepsData(t *testing.T, l *lab) {
 
 func uninstallDeletesData(t *testing.T, l *lab) {
 	l.mlflow(t, "uninstall", "--delete-data")
-	left := l.kubectl(t, "get", "pvc,secrets,deployments,statefulsets,jobs,configmaps", "-A", "-l", "app.kubernetes.io/managed-by=kubectl-mlflow", "-o", "name")
-	if left != "" {
+	if left := l.managed(t, "persistentvolumeclaims,secrets,deployments,statefulsets,jobs,configmaps"); left != "" {
 		t.Errorf("uninstall --delete-data left:\n%s", left)
 	}
 }

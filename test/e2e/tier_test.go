@@ -2,5 +2,6 @@
 
 package e2e
 
-// peers tells whether kubectl is asked about the same, which takes it a minute each time.
-const peers = false
+// long tells whether the tests take their time: kubectl is asked about the same fault, which takes it a minute each time, and every
+// variant is installed, not one of each pair.
+const long = false

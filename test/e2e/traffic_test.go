@@ -32,7 +32,6 @@ type models struct {
 func TestTraffic(t *testing.T) {
 	l := openLab(t)
 	m := &models{installed: l.namespace(t, "e2e-traffic"), directory: t.TempDir()}
-	m.unawaited = true // Knative lets pods wait for requests for minutes
 	m.create(t)
 	m.train(t)
 	m.deploy(t, "1")

@@ -50,7 +50,7 @@ func TestTunnel(t *testing.T) {
 		{"the pod is deleted", tun.podDeleted}, {"the API server is restarted", tun.restart},
 		{"credentials are rotated", tun.rotated},
 	}
-	if peers {
+	if long {
 		steps = append(steps, step{"as fast as kubectl", tun.throughput})
 	}
 	for _, step := range steps {
@@ -180,7 +180,7 @@ func (tun *tunnel) askBy(c *http.Client) (pod string, err error) {
 // connections come and go, and leave nothing behind in the process.
 func (tun *tunnel) connections(t *testing.T) {
 	many := 500
-	if peers {
+	if long {
 		many = 10_000
 	}
 	parallel := func(n int) {
@@ -269,7 +269,7 @@ func (tun *tunnel) refusedUpload(t *testing.T) {
 			t.Errorf("the other connection: %v; the next one: %v", other, next)
 		}
 	})
-	if !peers {
+	if !long {
 		return
 	}
 	url := tun.portForward(t)

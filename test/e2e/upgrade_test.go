@@ -17,6 +17,7 @@ const (
 
 // TestUpgrade takes MLflow from one version to the next, with data in it: first in vain, then well, and never back.
 func TestUpgrade(t *testing.T) {
+	t.Parallel()
 	l := openLab(t)
 	l.addon(t, "mlflow-earlier")
 	n := l.namespace(t, "lab-upgrade")
