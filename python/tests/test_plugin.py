@@ -185,9 +185,17 @@ def test_the_program_is_found_on_path(client, program, monkeypatch, tmp_path, pa
     assert program.call["argv"][0] == "deployments"
 
 
-def test_an_interrupt_ends_the_program_in_order(client, program, tmp_path, monkeypatch):
+@pytest.fixture
+def heeds_interrupts():
+    """What a shell runs in the background ignores them."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_an_interrupt_ends_the_program_in_order(client, program, tmp_path, monkeypatch, heeds_interrupts):
     script = tmp_path / "slow"
-    script.write_text(f"#!/bin/sh\ntrap 'echo ended >{tmp_path}/ended; exit 130' TERM\necho waiting >&2\nwhile :; do sleep 0.1; done\n")
+    script.write_text(f"#!/bin/sh\ntrap 'echo ended >{tmp_path}/ended; exit 130' TERM\necho waiting >&2\nfor i in $(seq 300); do sleep 0.1; done\n")
     script.chmod(0o755)
     monkeypatch.setenv("KUBECTL_MLFLOW", str(script))
 
