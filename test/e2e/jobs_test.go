@@ -21,7 +21,8 @@ func (n *installed) job(t *testing.T, cronJob string) {
 	n.kubectl(t, "logs", "job/"+name, "--all-containers") // for the log of the test
 }
 
-// TestBackupAndRestore loses the data and gets it back; takes back what was not meant; and moves the data of one MLflow to another.
+// TestBackupAndRestore loses the data and gets it back; takes back what was not meant, with the tag long; and moves the data of one MLflow to
+// another.
 // TestBucket has its backups in a bucket.
 func TestBackupAndRestore(t *testing.T) {
 	t.Parallel()
@@ -32,9 +33,18 @@ func TestBackupAndRestore(t *testing.T) {
 	data := n.log(t)
 	name := n.losesAndRestores(t, data)
 
-	later := n.log(t)
 	n.refused(t, 5, []string{" in runs", "--replace"}, "restore", name)
 	n.refused(t, 2, []string{"there is no backup mlflow-20200101T000000Z", name}, "restore", "mlflow-20200101T000000Z")
+	if long {
+		n.takesBack(t, name, data)
+	}
+	l.move(t, n, data)
+}
+
+// takesBack replaces what is there by a backup, and that by what was there.
+func (n *installed) takesBack(t *testing.T, name string, data logged) {
+	t.Helper()
+	later := n.log(t)
 	n.mlflow(t, "restore", name, "--replace") // what was there is the newest backup then
 	n.check(t, data)
 	if left := n.sql(t, "SELECT count(*) FROM runs WHERE run_uuid = '"+later.Run+"'"); left != "0" {
@@ -42,7 +52,6 @@ func TestBackupAndRestore(t *testing.T) {
 	}
 	n.mlflow(t, "restore", "latest", "--replace")
 	n.check(t, later)
-	l.move(t, n, later)
 }
 
 // losesAndRestores makes a backup, loses the database and restores it. It returns the backup's name.
