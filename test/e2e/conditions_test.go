@@ -8,8 +8,7 @@ import (
 	"testing"
 )
 
-// TestQuota installs where a quota leaves no room for the server's pod: it is said at once and not when the time is up. TestFaultsAreTold goes
-// on after such a refusal.
+// TestQuota installs where a quota leaves no room for the server's pod: it is said at once and not when the time is up.
 func TestQuota(t *testing.T) {
 	t.Parallel()
 	l := openLab(t)
@@ -19,6 +18,9 @@ func TestQuota(t *testing.T) {
 	timed(t, "refusal", func() {
 		n.refused(t, 4, []string{"quota", "tight", "hint:"}, "install", "--timeout=3m")
 	})
+	n.kubectl(t, "delete", "quota", "tight")
+	n.mlflow(t, "install")
+	n.guide(t, "mlflow", "postgres")
 }
 
 // TestNoDefaultStorageClass installs where volumes have to be asked for by class.

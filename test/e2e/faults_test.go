@@ -19,7 +19,7 @@ import (
 // fault is one thing that goes wrong on the cluster, made for real.
 type fault struct {
 	name    string
-	slow    bool                 // it is met with the tag long; TestRealTroubles has it each time, without pods
+	slow    bool                 // it is met with the tag long; TestRealTroubles has its like in every run, without a kubelet
 	make    func() (undo func()) // beforehand; may be nil
 	flags   []string             // of the install that meets it
 	at      string               // the component that it hits: server, migration, database
@@ -86,10 +86,10 @@ func (n *installed) faults(t *testing.T, tag string) []fault {
 			slow: true, name: "no node has room", flags: append(server(container+"/resources/requests", "{cpu: 64}"), "--timeout=20s"), at: "server", rollout: "deployment/mlflow",
 			code: 3, told: 10 * time.Second, says: []string{"no node takes it", "deployment.apps/mlflow", "Insufficient cpu"},
 		}, {
-			slow: true, name: "key missing in a Secret", flags: server(container+"/env/-", "{name: TOKEN, valueFrom: {secretKeyRef: {name: mlflow-secret, key: TOKEN}}}"), at: "server", rollout: "deployment/mlflow",
+			name: "key missing in a Secret", flags: server(container+"/env/-", "{name: TOKEN, valueFrom: {secretKeyRef: {name: mlflow-secret, key: TOKEN}}}"), at: "server", rollout: "deployment/mlflow",
 			code: 4, told: 30 * time.Second, says: []string{"couldn't find key TOKEN", "mlflow-secret", "hint: create the Secret"},
 		}, {
-			slow: true, name: "a host that MLflow does not know", flags: append(server(container+"/readinessProbe",
+			name: "a host that MLflow does not know", flags: append(server(container+"/readinessProbe",
 				"{httpGet: {path: /, port: http, httpHeaders: [{name: Host, value: evil.example.com}]}, periodSeconds: 2}"), "--timeout=25s"), at: "server", rollout: "deployment/mlflow",
 			code: 3, told: 25 * time.Second, says: []string{"statuscode: 403", "--allowed-hosts"},
 		}, {
@@ -102,7 +102,7 @@ func (n *installed) faults(t *testing.T, tag string) []fault {
 			name: "Pod Security", flags: server(container+"/securityContext/allowPrivilegeEscalation", "true"), at: "server", rollout: "deployment/mlflow",
 			code: 4, told: 30 * time.Second, says: []string{"violates PodSecurity", "allowPrivilegeEscalation", "hint: "},
 		}, {
-			slow: true, name: "database does not answer", flags: []string{"-k", patch(t, "StatefulSet", container+"/readinessProbe/exec/command", "[pg_isready, --port=9999]"), "--timeout=25s"},
+			name: "database does not answer", flags: []string{"-k", patch(t, "StatefulSet", container+"/readinessProbe/exec/command", "[pg_isready, --port=9999]"), "--timeout=25s"},
 			at: "database", rollout: "statefulset/postgres",
 			code: 3, told: 25 * time.Second, says: []string{"Readiness probe failed", "pod/postgres-0", "no response"},
 		},

@@ -22,8 +22,7 @@ func (n *installed) job(t *testing.T, cronJob string) {
 }
 
 // TestBackupAndRestore loses the data and gets it back; takes back what was not meant, with the tag long; and moves the data of one MLflow to
-// another.
-// TestBucket has its backups in a bucket.
+// another. TestBucket has its backups in a bucket.
 func TestBackupAndRestore(t *testing.T) {
 	t.Parallel()
 	l := openLab(t)

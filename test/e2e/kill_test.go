@@ -10,8 +10,8 @@ import (
 )
 
 // TestInstallKilledFiveTimes kills install after each of its stages, one run after the other in one namespace, and then lets it
-// end: with the password and the volumes that the first runs made, and nothing left to change. The sweep over the
-// writes is TestRealKilledAtEveryWrite, on an API server without pods.
+// end: with the password and the volumes that the first runs made, and nothing left to change. The sweep over the writes is
+// TestRealKilledAtEveryWrite, on an API server without pods.
 func TestInstallKilledFiveTimes(t *testing.T) {
 	t.Parallel()
 	l := openLab(t)

@@ -2,6 +2,6 @@
 
 package e2e
 
-// long tells whether the tests take their time: kubectl is asked about the same fault, which takes it a minute each time, and every
-// variant is installed, not one of each pair.
+// long tells whether the tests take their time: for every fault, about which kubectl is asked as well, which takes it a minute each time; for
+// every variant, not one of each pair; for all sizes.
 const long = false
