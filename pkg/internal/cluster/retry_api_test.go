@@ -85,11 +85,11 @@ func TestRealObserveOutlivesATroubledServer(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), inTime)
 			defer cancel()
 			var met atomic.Int32
+			proxy.Fail(fromTheFirstWatchOn(kit.During(troubled, counted(&met, fault))))
 			began := false
 			err := c.Observe(ctx, []Query{{GroupVersionKind: realConfigMap(ns, "", "").GroupVersionKind(), Namespace: ns}}, func(objs []*unstructured.Unstructured) (bool, error) {
 				if !began {
 					began = true
-					proxy.Fail(kit.During(troubled, counted(&met, fault))) // the watch meets it
 					_, err := direct.Create(ctx, realConfigMap(ns, "late", ""), false)
 					return false, err
 				}
@@ -115,6 +115,17 @@ func TestRealApplyWhoseAnswerIsLost(t *testing.T) {
 	}
 	if cut.Load() < 2 {
 		t.Errorf("%d answers, want one that was lost and one that came", cut.Load())
+	}
+}
+
+// fromTheFirstWatchOn lets the list before it pass.
+func fromTheFirstWatchOn(f kit.Fault) kit.Fault {
+	var begun atomic.Bool
+	return func(w http.ResponseWriter, r *http.Request) bool {
+		if r.URL.Query().Has("watch") {
+			begun.Store(true)
+		}
+		return begun.Load() && f(w, r)
 	}
 }
 
