@@ -28,7 +28,7 @@ const (
 	Kept       = "kept"
 )
 
-// mostTries is how often an object is read again because somebody wrote it in between.
+// mostTries is how often an object is read again because somebody wrote it in between: about two seconds, with the pauses.
 const mostTries = 10
 
 // Change is what a write did, or would do, to one object.
@@ -82,6 +82,7 @@ func (c *Client) ApplyObject(ctx context.Context, obj *unstructured.Unstructured
 	after, err := c.patch(ctx, obj, opts)
 	// Our own Scale or Update may hold fields: to the server, that is another manager than our apply. With the version that was
 	// read, force takes from nobody else. That version is old as soon as a controller writes the status: then all over again.
+	between := pause{retry: retry{first: c.retry.first / 10, most: c.retry.first}}
 	for tries := 0; before != nil && ours(err, opts.Manager); tries++ {
 		own := obj.DeepCopy()
 		own.SetResourceVersion(before.GetResourceVersion())
@@ -89,6 +90,9 @@ func (c *Client) ApplyObject(ctx context.Context, obj *unstructured.Unstructured
 		forced.Force = true
 		if after, err = c.patch(ctx, own, forced); !apierrors.IsConflict(err) || tries == mostTries {
 			break
+		}
+		if stopped := sleep(ctx, between.step()); stopped != nil {
+			return Applied{}, c.explain(ctx, stopped, "patch", r)
 		}
 		if before, err = c.Get(ctx, r); err == nil {
 			after, err = c.patch(ctx, obj, opts)

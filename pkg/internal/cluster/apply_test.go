@@ -1,6 +1,8 @@
 package cluster
 
 import (
+	"context"
+	"errors"
 	"net/http"
 	"strings"
 	"testing"
@@ -172,6 +174,15 @@ func TestOurOwnFieldsAreTakenFromUnderABusyController(t *testing.T) {
 	a.handlers["PATCH "+configMaps+"/c"] = inTurn(turns...)
 	_, err = c.ApplyObject(t.Context(), live, ApplyOptions{})
 	wantFailure(t, err, failure.Refused, "Conflict", "somebody else changed it")
+
+	ctx, cancel := context.WithCancel(t.Context())
+	a.handlers["PATCH "+configMaps+"/c"] = inTurn(own, func(w http.ResponseWriter, r *http.Request) {
+		stale(w, r)
+		cancel()
+	})
+	if _, err = c.ApplyObject(ctx, live, ApplyOptions{}); !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v, want the end of the context", err)
+	}
 }
 
 func TestApplyRefusesWhatIsBeingDeleted(t *testing.T) {
