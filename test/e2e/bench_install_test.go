@@ -27,13 +27,13 @@ func (i *installation) first(t *testing.T) {
 	r := row{
 		what: "install, to a server that is ready", unit: "s", digits: 1,
 		peer: way{name: "`kubectl apply -k` of the same, with its Secrets there, and `kubectl wait`", once: func(t *testing.T) float64 {
-			i.peer.remove(t, true)
+			i.peer.remove(t)
 			i.peer.lab.kubectl(t, "create", "namespace", i.peer.namespace)
 			i.peer.mlflow(t, "install", "--overlay", "local", "--secrets-only")
 			return seconds(func() { i.apply(t) })
 		}},
 		ours: way{once: func(t *testing.T) float64 {
-			i.ours.remove(t, true)
+			i.ours.remove(t)
 			lives := i.ours.watchPods(t, i.ours.namespace)
 			took := seconds(func() { i.ours.mlflow(t, "install", "--overlay", "local") })
 			sum := 0.0

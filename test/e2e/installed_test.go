@@ -4,7 +4,6 @@ package e2e
 
 import (
 	"encoding/json"
-	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -24,21 +23,28 @@ type installed struct {
 func (l *lab) namespace(t *testing.T, name string) *installed {
 	t.Helper()
 	n := &installed{lab: l, namespace: name}
-	n.remove(t, true) // what an earlier run left
+	n.remove(t) // what an earlier run left
 	t.Cleanup(func() {
 		if t.Failed() {
 			n.look(t)
 		}
 		if os.Getenv("KUBECTL_MLFLOW_TEST_KEEP") == "" {
-			n.remove(t, false)
+			n.abandon(t)
 		}
 	})
 	return n
 }
 
-func (n *installed) remove(t *testing.T, await bool) {
+// remove comes back when the namespace is gone.
+func (n *installed) remove(t *testing.T) {
 	t.Helper()
-	n.lab.kubectl(t, "delete", "namespace", n.namespace, "--ignore-not-found", fmt.Sprintf("--wait=%t", await), "--timeout=6m")
+	n.lab.kubectl(t, "delete", "namespace", n.namespace, "--ignore-not-found", "--timeout=6m")
+}
+
+// abandon lets the namespace go in its own time: nobody installs into it again.
+func (n *installed) abandon(t *testing.T) {
+	t.Helper()
+	n.lab.kubectl(t, "delete", "namespace", n.namespace, "--ignore-not-found", "--wait=false")
 }
 
 // create makes the namespace beforehand, as an administrator does who enforces the strictest Pod Security.
