@@ -107,7 +107,12 @@ func (n *installed) kubectl(t *testing.T, args ...string) string {
 // sql asks the database, as its owner, in the pod of a workload.
 func (n *installed) sql(t *testing.T, query string) string {
 	t.Helper()
-	return n.kubectl(t, "exec", "statefulset/postgres", "--", "psql", "--username=mlflow", "--dbname=mlflowdb", "--no-align", "--tuples-only", "--set=ON_ERROR_STOP=1", "--command="+query)
+	return n.sqlOn(t, "mlflowdb", query)
+}
+
+func (n *installed) sqlOn(t *testing.T, database, query string) string {
+	t.Helper()
+	return n.kubectl(t, "exec", "statefulset/postgres", "--", "psql", "--username=mlflow", "--dbname="+database, "--no-align", "--tuples-only", "--set=ON_ERROR_STOP=1", "--command="+query)
 }
 
 func (n *installed) head(t *testing.T) string {

@@ -56,16 +56,34 @@ func (n *installed) takesBack(t *testing.T, name string, data logged) {
 // losesAndRestores makes a backup, loses the database and restores it. It returns the backup's name.
 func (n *installed) losesAndRestores(t *testing.T, data logged, credentials ...string) string {
 	t.Helper()
+	if len(credentials) > 0 {
+		n.sqlOn(t, "mlflow_auth", "UPDATE users SET password_hash = reverse(password_hash) WHERE username = 'admin'")
+	}
 	name := strings.TrimSpace(n.mlflow(t, "backup").stdout)
+	if len(credentials) > 0 {
+		n.sqlOn(t, "mlflow_auth", "UPDATE users SET password_hash = reverse(password_hash) WHERE username = 'admin'")
+	}
 	if list := n.mlflow(t, "backup", "--list").stdout; name == "" || !strings.Contains(list, name) {
 		t.Errorf("the backup %q is not among\n%s", name, list)
 	}
 	n.sql(t, "DROP SCHEMA public CASCADE; CREATE SCHEMA public")
+	if len(credentials) > 0 {
+		n.keepsItsUsers(t, name)
+	}
 	if restored := n.mlflow(t, "restore", name); restored.stdout != name+"\n" {
 		t.Errorf("it restored %q, want %s", restored.stdout, name)
 	}
 	n.check(t, data, credentials...)
 	return name
+}
+
+// keepsItsUsers makes the backup's users older than those that there are: a new one is not lost unasked, and the admin's password, which
+// was another one then, stays that of the Secret: the check after the restore logs in with it.
+func (n *installed) keepsItsUsers(t *testing.T, name string) {
+	t.Helper()
+	n.sqlOn(t, "mlflow_auth", "INSERT INTO users (username, password_hash, is_admin) VALUES ('ann', 'none', false)")
+	n.refused(t, 5, []string{"1 in users", "--replace"}, "restore", name)
+	n.sqlOn(t, "mlflow_auth", "DELETE FROM users WHERE username = 'ann'")
 }
 
 // move takes a dump of an installation's database, and gives it to another one. Artifacts stay where they are.

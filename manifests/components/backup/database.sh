@@ -87,10 +87,20 @@ receive() {
 # The tables with rows that a new MLflow does not have, and how many (a million at most), the fullest first; and what is to be restored.
 holds() {
   answers
-  if [ -f "$work/source" ]; then printf 'backup\t%s\n' "$(basename "$(cat "$work/source")")"; fi
-  psql --no-psqlrc --quiet --tuples-only --no-align --field-separator=$'\t' --set ON_ERROR_STOP=1 --dbname "$DB_NAME" <<'SQL' | sort -t $'\t' -k 3,3nr
+  local databases=("$DB_NAME") database
+  if [ -f "$work/source" ]; then
+    printf 'backup\t%s\n' "$(basename "$(cat "$work/source")")"
+    if [ -n "${AUTH_DB_NAME:-}" ] && [ -f "$(cat "$work/source")/auth.dump" ]; then databases+=("$AUTH_DB_NAME"); fi
+  fi
+  for database in "${databases[@]}"; do count "$database"; done | sort -t $'\t' -k 3,3nr
+}
+
+# Of the users, the first is the admin, whom MLflow makes.
+count() { # DATABASE
+  psql --no-psqlrc --quiet --tuples-only --no-align --field-separator=$'\t' --set ON_ERROR_STOP=1 --dbname "$1" <<'SQL'
 SELECT format('SELECT %L, %L, count(*) FROM (SELECT FROM public.%I %s LIMIT 1000000) AS rows HAVING count(*) > 0', 'rows', c.relname, c.relname,
-  CASE c.relname WHEN 'experiments' THEN $$WHERE NOT (experiment_id = 0 AND name = 'Default')$$ WHEN 'workspaces' THEN $$WHERE name <> 'default'$$ END)
+  CASE c.relname WHEN 'experiments' THEN $$WHERE NOT (experiment_id = 0 AND name = 'Default')$$ WHEN 'workspaces' THEN $$WHERE name <> 'default'$$
+    WHEN 'users' THEN 'ORDER BY id OFFSET 1' END)
 FROM pg_class c
 WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p')
   AND c.relname NOT IN ('alembic_version', 'alembic_version_auth', 'jobs', 'job_locks', 'scheduler_leases')
@@ -132,13 +142,39 @@ SET lock_timeout = 0;
 SQL
 }
 
+# The admin's password stays the one that the Secret says: MLflow makes an admin, but does not change one.
+keep_admin_sql() {
+  cat <<'SQL'
+CREATE TEMPORARY TABLE kept_admin (username text, password_hash text) ON COMMIT DROP;
+DO $$
+BEGIN
+  IF to_regclass('public.users') IS NOT NULL THEN
+    EXECUTE $keep$INSERT INTO pg_temp.kept_admin SELECT username, password_hash FROM public.users WHERE username = 'admin'$keep$;
+  END IF;
+END $$;
+SQL
+}
+
+admin_again_sql() {
+  cat <<'SQL'
+DO $$
+BEGIN
+  IF to_regclass('public.users') IS NOT NULL THEN
+    EXECUTE $again$UPDATE public.users AS u SET password_hash = k.password_hash FROM pg_temp.kept_admin AS k WHERE u.username = k.username$again$;
+  END IF;
+END $$;
+SQL
+}
+
 # All or nothing: one transaction. As a file and not through a pipe: half of a script would be one, too.
 restore_one() { # FILE DATABASE
   say "restoring database $2"
-  clear_sql >"$work"/clear.sql
+  { keep_admin_sql; clear_sql; } >"$work"/clear.sql
   # The first lines set what older servers do not know.
   pg_restore --no-owner --no-privileges --file=- "$1" | sed '1,40{/^SET transaction_timeout = /d;}' >"$work"/restore.sql
-  psql --no-psqlrc --quiet --single-transaction --set ON_ERROR_STOP=1 --dbname "$2" --file "$work/clear.sql" --file "$work/restore.sql" >/dev/null
+  admin_again_sql >"$work"/admin.sql
+  psql --no-psqlrc --quiet --single-transaction --set ON_ERROR_STOP=1 --dbname "$2" \
+    --file "$work/clear.sql" --file "$work/restore.sql" --file "$work/admin.sql" >/dev/null
   rm "$work/restore.sql"
 }
 
