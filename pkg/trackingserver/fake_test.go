@@ -403,6 +403,9 @@ func (w *world) Delete(_ context.Context, r cluster.Ref, uid types.UID) error {
 	}
 	if live, ok := w.objects[r]; ok && (uid == "" || live.GetUID() == uid) {
 		delete(w.objects, r)
+		if r.Kind == "Namespace" {
+			delete(w.record, r.Name)
+		}
 	}
 	return nil
 }
@@ -475,8 +478,7 @@ func (noTunnel) DialContext(context.Context, string, string) (net.Conn, error) {
 func (noTunnel) KeepSpare()   {}
 func (noTunnel) Close() error { return nil }
 
-// killedAnywhere kills run after each entry that it makes in the journal, each time in a new world. after goes on from there; then the
-// server runs, and an install has nothing to do.
+// killedAnywhere kills run after each entry that it makes in the journal, each time in a new world. after goes on from there.
 func killedAnywhere(t *testing.T, begin func(*testing.T) *world, run func(context.Context, *world) error, after func(t *testing.T, w, whole *world)) {
 	t.Helper()
 	whole := begin(t)
@@ -495,12 +497,17 @@ func killedAnywhere(t *testing.T, begin func(*testing.T) *world, run func(contex
 			}
 			w.kill = 0
 			after(t, w, whole)
-			if replicas, err := w.Replicas(t.Context(), w.serverOf(t)); err != nil || replicas != 1 {
-				t.Errorf("the server has %d replicas", replicas)
-			}
-			w.isSettled(t)
 		})
 	}
+}
+
+// serves expects the server to run, and an install to have nothing to do.
+func (w *world) serves(t *testing.T) {
+	t.Helper()
+	if replicas, err := w.Replicas(t.Context(), w.serverOf(t)); err != nil || replicas != 1 {
+		t.Errorf("the server has %d replicas", replicas)
+	}
+	w.isSettled(t)
 }
 
 // isSettled expects an install to have nothing to do.

@@ -36,6 +36,9 @@ func (in *installation) install(ctx context.Context) error {
 	if err := in.stage(ctx, ""); err != nil {
 		return err
 	}
+	if err := in.endMigrations(ctx); err != nil {
+		return err
+	}
 	start := in.startOneByOne
 	if in.isFirst() {
 		start = in.startTogether

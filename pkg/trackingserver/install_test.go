@@ -129,6 +129,7 @@ func TestInstallAgainWritesNothing(t *testing.T) {
 func TestInstallChangesWhatIsAskedFor(t *testing.T) {
 	w := newWorld()
 	w.install(t, Parameters{})
+	w.jobsAre("Complete")
 	before := w.record["mlflow"].Inventory.Items
 	w.journal = nil
 	w.install(t, Parameters{Image: "registry.example.com:5000/mlflow:v3.17.2-full"})
@@ -169,6 +170,7 @@ func TestInstallConvergesAfterAKillAnywhere(t *testing.T) {
 		if items := w.record["mlflow"].Inventory.Items; len(items) != len(w.objects) {
 			t.Errorf("%d items in the inventory, %d objects", len(items), len(w.objects))
 		}
+		w.serves(t)
 	})
 }
 

@@ -3,14 +3,37 @@ package trackingserver
 import (
 	"cmp"
 	"context"
+	"slices"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/cluster"
 )
 
+// endMigrations ends those of another version that an upgrade which was given up may have left: they would change the schema under the
+// server that is started now.
+func (in *installation) endMigrations(ctx context.Context) error {
+	now := in.now()
+	for _, item := range in.old.Items {
+		if item.Kind != "Job" || slices.ContainsFunc(now.Items, func(n cluster.Change) bool { return n.Ref == item.Ref }) {
+			continue
+		}
+		live, err := in.get(ctx, item.Ref)
+		if err != nil {
+			return err
+		}
+		if live == nil || item.UID != "" && live.GetUID() != item.UID {
+			continue
+		}
+		if err := in.end(ctx, live, "Ending an earlier migration"); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // clearMigrations deletes the Jobs of earlier attempts that would not run again: one that failed, whose cause may be gone by
-// now, and in the midst of an upgrade one that is done, which says nothing of the schema as it is now.
+// now, and one that is done but says nothing of the schema as it is now: in the midst of an upgrade, and where the database is a new one.
 func (in *installation) clearMigrations(ctx context.Context, objs []*unstructured.Unstructured) error {
 	for _, job := range objs {
 		if job.GetKind() != "Job" {
@@ -21,7 +44,7 @@ func (in *installation) clearMigrations(ctx context.Context, objs []*unstructure
 		if err != nil {
 			return err
 		}
-		if live == nil || !ended(live, "Failed") && (in.record.Replicas == 0 || !ended(live, "Complete")) {
+		if live == nil || !ended(live, "Failed") && !(ended(live, "Complete") && (in.record.Replicas > 0 || in.isOfAnotherDatabase(live))) {
 			continue
 		}
 		if err := in.cluster.Delete(ctx, ref, live.GetUID()); err != nil {
@@ -36,6 +59,16 @@ func (in *installation) clearMigrations(ctx context.Context, objs []*unstructure
 		}
 	}
 	return nil
+}
+
+// isOfAnotherDatabase tells whether a Job was done before the volume of the database was asked for, which somebody has replaced.
+func (in *installation) isOfAnotherDatabase(job *unstructured.Unstructured) bool {
+	for ref, planned := range in.plan {
+		if ref.Kind == "PersistentVolumeClaim" && ref.Name == databaseClaim {
+			return planned.Before == nil || job.GetCreationTimestamp().Time.Before(planned.Before.GetCreationTimestamp().Time)
+		}
+	}
+	return false // it is not in this cluster
 }
 
 // ended tells whether a Job has come to an end of this type, Complete or Failed.

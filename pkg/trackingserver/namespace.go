@@ -37,7 +37,7 @@ func (c *Client) deleteNamespace(ctx context.Context, namespace cluster.Change) 
 			return err
 		}
 		done.Action = cluster.Pruned
-		return c.absent(ctx, []cluster.Query{cluster.QueryOf(namespace.Ref)}, s)
+		return c.absent(ctx, []cluster.Query{cluster.QueryOf(namespace.Ref)}, s, anything)
 	})
 	return []cluster.Change{done}, err
 }
@@ -71,9 +71,10 @@ func about(kind string) bool {
 	return kind == "Event" || kind == "Endpoints" || kind == "EndpointSlice"
 }
 
-// native tells what Kubernetes puts into every namespace.
+// native tells what Kubernetes puts into every namespace, and what an uninstall itself leaves in it.
 func native(obj *unstructured.Unstructured) bool {
 	return obj.GetKind() == "ConfigMap" && obj.GetName() == "kube-root-ca.crt" ||
 		obj.GetKind() == "ServiceAccount" && obj.GetName() == "default" ||
-		obj.GetKind() == "Lease" && obj.GetName() == instance.Name // what our lock may leave behind
+		obj.GetKind() == "Lease" && obj.GetName() == instance.Name || // what our lock may leave behind
+		obj.GetKind() == "ConfigMap" && obj.GetName() == instance.Name && obj.GetLabels()[cluster.ManagedByLabel] == cluster.FieldManager // the record
 }

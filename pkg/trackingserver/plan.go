@@ -95,7 +95,7 @@ func (in *installation) wouldPrune(ctx context.Context) ([]Difference, error) {
 		if stays[item.Ref] || item.Kind == "Namespace" {
 			continue
 		}
-		live, err := in.get(ctx, item.Ref)
+		live, err := in.getRecorded(ctx, item)
 		if err != nil {
 			return nil, err
 		}

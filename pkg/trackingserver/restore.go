@@ -82,6 +82,9 @@ func (in *installation) restore(ctx context.Context, r Restoration) (Restored, e
 	if err := in.endRestores(ctx); err != nil {
 		return Restored{}, err
 	}
+	if err := in.endMigrations(ctx); err != nil {
+		return Restored{}, err
+	}
 	decided := r.Replace || in.saved.Restoring != "" // as it was said before the interruption
 	if r.Dump != nil {
 		if !decided { // it may be long until the dump is there
@@ -148,20 +151,24 @@ func (in *installation) endRestores(ctx context.Context) error {
 		return err
 	}
 	for _, job := range jobs {
-		if ended(job, "Complete") || ended(job, "Failed") {
-			continue
-		}
-		err := progress.Do(in.progress, "Ending an earlier restore", func(s progress.Step) error {
-			if err := in.cluster.Delete(ctx, cluster.RefOf(job), job.GetUID()); err != nil {
-				return err
-			}
-			return in.absent(ctx, []cluster.Query{podsQuery(job)}, s)
-		})
-		if err != nil {
+		if err := in.end(ctx, job, "Ending an earlier restore"); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// end deletes a Job that may still be at work, and waits until its pods are gone.
+func (in *installation) end(ctx context.Context, job *unstructured.Unstructured, doing string) error {
+	if ended(job, "Complete") || ended(job, "Failed") {
+		return nil
+	}
+	return progress.Do(in.progress, doing, func(s progress.Step) error {
+		if err := in.cluster.Delete(ctx, cluster.RefOf(job), job.GetUID()); err != nil {
+			return err
+		}
+		return in.absent(ctx, []cluster.Query{podsQuery(job)}, s, anything)
+	})
 }
 
 // before is what is known before anything is changed.

@@ -230,6 +230,7 @@ func TestRestoreConvergesAfterAKillAnywhere(t *testing.T) {
 		if record := w.record["mlflow"]; record.Replicas != 0 || record.Restoring != "" {
 			t.Errorf("recorded are %d replicas, restoring %q", record.Replicas, record.Restoring)
 		}
+		w.serves(t)
 	})
 }
 

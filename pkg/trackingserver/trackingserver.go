@@ -3,6 +3,7 @@ package trackingserver
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -179,6 +180,15 @@ func (c *Client) get(ctx context.Context, r cluster.Ref) (*unstructured.Unstruct
 		return nil, nil
 	}
 	return obj, err
+}
+
+// getRecorded is what an earlier install wrote, or nil where it is gone, be it with its whole kind.
+func (c *Client) getRecorded(ctx context.Context, item cluster.Change) (*unstructured.Unstructured, error) {
+	live, err := c.get(ctx, item.Ref)
+	if errors.Is(err, cluster.ErrNotServed) {
+		return nil, nil
+	}
+	return live, err
 }
 
 // getAll reads objects, several at once. What is not there is not in the answer.

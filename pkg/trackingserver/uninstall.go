@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/labels"
 
@@ -45,6 +46,9 @@ func (c *Client) Uninstall(ctx context.Context, deleteData bool) ([]Change, erro
 		return deleted(done), nil
 	}
 	change, err := c.deleteNamespace(ctx, *namespace)
+	if err == nil && !slices.ContainsFunc(change, func(d cluster.Change) bool { return d.Action == cluster.Pruned }) {
+		err = c.records.Delete(ctx, record.Namespace)
+	}
 	return deleted(append(done, change...)), err
 }
 
@@ -55,7 +59,7 @@ func (c *Client) mayTakeAway(ctx context.Context, record *instance.Instance, del
 	}
 	_, rest := splitNamespace(record.Inventory)
 	for _, item := range rest.Items {
-		live, err := c.get(ctx, item.Ref)
+		live, err := c.getRecorded(ctx, item)
 		if err != nil {
 			return err
 		}
@@ -71,7 +75,7 @@ func (c *Client) mayTakeAway(ctx context.Context, record *instance.Instance, del
 
 // takeAway deletes all but the namespace.
 func (c *Client) takeAway(ctx context.Context, record *instance.Instance, deleteData bool) ([]cluster.Change, error) {
-	_, rest := splitNamespace(record.Inventory)
+	namespace, rest := splitNamespace(record.Inventory)
 	var done []cluster.Change
 	err := progress.Do(c.progress, "Deleting MLflow", func(s progress.Step) error {
 		var err error
@@ -83,7 +87,7 @@ func (c *Client) takeAway(ctx context.Context, record *instance.Instance, delete
 	if err != nil {
 		return done, err
 	}
-	if !deleteData {
+	if !deleteData || namespace != nil { // which an interrupted uninstall has to find again; the record goes with it
 		return done, c.remember(ctx, record, done)
 	}
 	return done, c.records.Delete(ctx, record.Namespace)
@@ -127,16 +131,18 @@ func (c *Client) gone(ctx context.Context, namespace string, deleted []cluster.C
 			queries = append(queries, cluster.QueryOf(d.Ref))
 		}
 	}
-	return c.absent(ctx, queries, s)
+	return c.absent(ctx, queries, s, anything)
 }
 
-// absent returns when no query finds anything.
-func (c *Client) absent(ctx context.Context, queries []cluster.Query, s progress.Step) error {
+// absent returns when no query finds anything that counts.
+func (c *Client) absent(ctx context.Context, queries []cluster.Query, s progress.Step, counts func(*unstructured.Unstructured) bool) error {
 	var left []string
 	err := c.cluster.Observe(ctx, queries, func(objs []*unstructured.Unstructured) (bool, error) {
 		left = nil
 		for _, obj := range objs {
-			left = append(left, cluster.RefOf(obj).String())
+			if counts(obj) {
+				left = append(left, cluster.RefOf(obj).String())
+			}
 		}
 		if len(left) > 0 {
 			s.Note(strings.Join(left, ", "))
@@ -152,4 +158,13 @@ func (c *Client) absent(ctx context.Context, queries []cluster.Query, s progress
 		}
 	}
 	return err
+}
+
+func anything(*unstructured.Unstructured) bool { return true }
+
+// running tells whether a pod runs something, or may yet. One that was evicted does not, and nobody takes it away: to its ReplicaSet it
+// does not count.
+func running(pod *unstructured.Unstructured) bool {
+	phase, _, err := unstructured.NestedString(pod.Object, "status", "phase")
+	return err != nil || phase != string(corev1.PodSucceeded) && phase != string(corev1.PodFailed)
 }

@@ -2,11 +2,14 @@ package trackingserver
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/failure"
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/cluster"
@@ -168,4 +171,61 @@ func TestUninstallWithoutAnInstallation(t *testing.T) {
 	if len(w.journal) > 0 {
 		t.Errorf("did %v", w.journal)
 	}
+}
+
+// What the Prometheus operator's kinds were needed for goes with them.
+func TestWhatWasOfAKindThatIsGoneIsGone(t *testing.T) {
+	w := newWorld()
+	w.install(t, Parameters{ServiceMonitor: yes})
+	for r := range w.objects {
+		if r.Kind == "ServiceMonitor" {
+			delete(w.objects, r)
+		}
+	}
+	w.refuse = func(_ string, r cluster.Ref) error {
+		if r.Kind == "ServiceMonitor" {
+			return fmt.Errorf("%s: %w", r, cluster.ErrNotServed)
+		}
+		return nil
+	}
+	if _, err := w.client().Plan(t.Context(), Parameters{ServiceMonitor: no}, Options{}, DryRunServer); err != nil {
+		t.Errorf("diff: %v", err)
+	}
+	if _, err := w.client().Uninstall(t.Context(), false); err != nil {
+		t.Errorf("uninstall: %v", err)
+	}
+}
+
+// The namespace that install made goes last, and who is interrupted before that can go on.
+func TestUninstallWithDataConvergesAfterAKillAnywhere(t *testing.T) {
+	begin := func(t *testing.T) *world {
+		w := newWorld()
+		w.install(t, Parameters{})
+		w.journal = nil
+		return w
+	}
+	run := func(ctx context.Context, w *world) error {
+		_, err := w.client().Uninstall(ctx, true)
+		return err
+	}
+	killedAnywhere(t, begin, run, func(t *testing.T, w, _ *world) {
+		if len(w.record) > 0 {
+			w.uninstall(t, true)
+		}
+		if len(w.objects) > 0 || len(w.record) > 0 {
+			t.Errorf("left %v, records %v", w.left(), w.record)
+		}
+	})
+	t.Run("where the kinds cannot be listed", func(t *testing.T) {
+		w := begin(t)
+		c := w.client()
+		c.kinds = func(context.Context) ([]schema.GroupVersionKind, error) { return nil, errKilled }
+		if _, err := c.Uninstall(t.Context(), true); !errors.Is(err, errKilled) {
+			t.Errorf("got %v", err)
+		}
+		w.uninstall(t, true)
+		if len(w.objects) > 0 {
+			t.Errorf("left %v", w.left())
+		}
+	})
 }

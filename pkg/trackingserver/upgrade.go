@@ -46,6 +46,9 @@ func (in *installation) upgrade(ctx context.Context, backUp bool) error {
 	// Until the schema is the new one, what is recorded stays the old version: a later install brings that back.
 	parameters, image := in.record.Parameters, in.record.Image
 	in.record.Parameters, in.record.Image = maps.Clone(in.saved.Parameters), from
+	if err := in.endMigrations(ctx); err != nil {
+		return err
+	}
 	if err := in.stop(ctx); err != nil {
 		return err
 	}
@@ -92,7 +95,7 @@ func (in *installation) stop(ctx context.Context) error {
 		if err := in.cluster.Scale(ctx, in.rendered.server, 0); err != nil {
 			return err
 		}
-		return in.absent(ctx, []cluster.Query{serverPods(in.record.Namespace, in.rendered.server.Name)}, s)
+		return in.absent(ctx, []cluster.Query{serverPods(in.record.Namespace, in.rendered.server.Name)}, s, running)
 	})
 }
 

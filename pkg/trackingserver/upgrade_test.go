@@ -6,8 +6,11 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/failure"
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/cluster"
@@ -39,10 +42,20 @@ func (w *world) upgrade(t *testing.T, p Parameters) []string {
 	return said
 }
 
+// jobsAre ends all Jobs that there are.
+func (w *world) jobsAre(how string) {
+	for r, obj := range w.objects {
+		if r.Kind == "Job" {
+			obj.Object["status"] = map[string]any{"conditions": []any{map[string]any{"type": how, "status": "True"}}}
+		}
+	}
+}
+
 func TestUpgradeStopsMigratesAndStarts(t *testing.T) {
 	w := newWorld()
 	w.install(t, Parameters{Image: oldImage, Limits: "memory=4Gi"})
 	w.objects[w.serverOf(t)].Object["replicas"] = int64(3)
+	w.jobsAre("Complete")
 	w.journal = nil
 	said := w.upgrade(t, Parameters{Image: newImage})
 	var order []string
@@ -128,14 +141,10 @@ func TestAFailedMigrationLeavesTheOldServerAndBothWaysOpen(t *testing.T) {
 		w := newWorld()
 		w.install(t, Parameters{Image: oldImage})
 		template := text(w.objects[w.serverOf(t)])
-		for r, obj := range w.objects {
-			if r.Kind == "Job" {
-				obj.Object["status"] = map[string]any{"conditions": []any{map[string]any{"type": "Complete", "status": "True"}}}
-			}
-		}
+		w.jobsAre("Complete")
 		w.notReady = func(r cluster.Ref) error {
 			if r.Kind == "Job" {
-				w.objects[r].Object["status"] = map[string]any{"conditions": []any{map[string]any{"type": "Failed", "status": "True"}}}
+				w.jobsAre("Failed")
 				return &failure.Error{Class: failure.Diagnosed, Reason: "JobFailed", Object: r.String(), Message: "it failed", Evidence: []string{"column exists"}}
 			}
 			return nil
@@ -201,6 +210,7 @@ func TestUpgradeConvergesAfterAKillAnywhere(t *testing.T) {
 		if record := w.record["mlflow"]; record.Image != newImage || record.Replicas != 0 {
 			t.Errorf("recorded are image %s, %d replicas", record.Image, record.Replicas)
 		}
+		w.serves(t)
 	})
 }
 
@@ -227,5 +237,110 @@ func TestVersionsAreToldByTagAndDigest(t *testing.T) {
 		if got := repositoryOf(image); got != want {
 			t.Errorf("repositoryOf(%s) = %s", image, got)
 		}
+	}
+}
+
+// An evicted pod keeps its labels, and nobody takes it away.
+func TestAPodThatWasEvictedIsNotWaitedFor(t *testing.T) {
+	for name, work := range map[string]func(context.Context, *Client) error{
+		"upgrade": func(ctx context.Context, c *Client) error {
+			_, err := c.Upgrade(ctx, Parameters{Image: newImage}, false, Options{})
+			return err
+		},
+		"restore": func(ctx context.Context, c *Client) error {
+			_, err := c.Restore(ctx, Restoration{Backup: LatestBackup}, Options{})
+			return err
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld()
+			w.pods = map[string]pod{"mlflow-restore-look": {log: []string{"backup\tmlflow-20261126T020000Z"}}}
+			w.install(t, Parameters{Image: oldImage, BackupSchedule: manual})
+			w.put(podInPhase("evicted", "Failed"), "")
+			if err := work(t.Context(), w.client()); err != nil {
+				t.Error(err)
+			}
+			w.put(podInPhase("late", "Running"), "")
+			if err := work(t.Context(), w.client()); err == nil && name != "upgrade" { // which has no need to stop it again
+				t.Error("a pod that runs was not waited for")
+			}
+		})
+	}
+}
+
+// podInPhase is one of the server's.
+func podInPhase(name, phase string) *unstructured.Unstructured {
+	pod := serverPod(name)
+	pod.Object["status"] = map[string]any{"phase": phase}
+	return pod
+}
+
+// A migration that only waits for its image, or for a node, would change the schema under the server that is started again.
+func TestGoingBackEndsTheOtherVersionsMigrationFirst(t *testing.T) {
+	for name, work := range map[string]func(*testing.T, *world){
+		"install": func(t *testing.T, w *world) { w.install(t, Parameters{}) },
+		"restore": func(t *testing.T, w *world) {
+			if _, err := w.client().Restore(t.Context(), Restoration{Backup: LatestBackup}, Options{}); err != nil {
+				t.Fatal(err)
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld()
+			w.pods = map[string]pod{"mlflow-restore-look": {log: []string{"backup\tmlflow-20261126T020000Z"}}}
+			w.install(t, Parameters{Image: oldImage, BackupSchedule: manual})
+			w.notReady = func(r cluster.Ref) error {
+				if r.Kind == "Job" {
+					return &failure.Error{Class: failure.TimedOut, Reason: "NotReady", Object: r.String(), Message: "it waits for its image"}
+				}
+				return nil
+			}
+			if _, err := w.client().Upgrade(t.Context(), Parameters{Image: newImage}, false, Options{}); err == nil {
+				t.Fatal("the upgrade succeeded")
+			}
+			w.notReady, w.journal = nil, nil
+			work(t, w)
+			did := generic(w.journal)
+			ends := slices.Index(did, "delete job.batch/mlflow-migration")
+			for _, later := range []string{"wait for job.batch/mlflow-migration", "scale to 1 deployment.apps/mlflow", "wait for job.batch/mlflow-restore"} {
+				if i := slices.Index(did, later); ends < 0 || i >= 0 && i < ends {
+					t.Errorf("the other version's migration is not ended before %q: %v", later, did)
+				}
+			}
+		})
+	}
+}
+
+// A Job that is done says nothing of a database that came after it.
+func TestANewVolumeGetsItsSchema(t *testing.T) {
+	claim := core("PersistentVolumeClaim", "mlflow", databaseClaim)
+	for name, replace := range map[string]func(w *world){
+		"deleted": func(w *world) { delete(w.objects, claim) },
+		"made anew by somebody, or by an install that was killed": func(w *world) {
+			w.objects[claim].SetCreationTimestamp(metav1.NewTime(time.Date(2026, 11, 28, 0, 0, 0, 0, time.UTC)))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld()
+			w.install(t, Parameters{})
+			w.jobsAre("Complete")
+			for r, obj := range w.objects {
+				if r.Kind == "Job" {
+					obj.SetCreationTimestamp(metav1.NewTime(time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)))
+				}
+			}
+			w.journal = nil
+			w.install(t, Parameters{})
+			if wrote := w.wrote(); len(wrote) > 0 {
+				t.Errorf("an install of what is there wrote %v", wrote)
+			}
+			replace(w)
+			w.install(t, Parameters{})
+			for _, want := range []string{"delete job.batch/mlflow-migration", "apply job.batch/mlflow-migration"} {
+				if !slices.Contains(generic(w.journal), want) {
+					t.Errorf("did %v, want %q", generic(w.journal), want)
+				}
+			}
+		})
 	}
 }

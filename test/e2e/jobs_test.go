@@ -56,13 +56,14 @@ func (n *installed) takesBack(t *testing.T, name string, data logged) {
 // losesAndRestores makes a backup, loses the database and restores it. It returns the backup's name.
 func (n *installed) losesAndRestores(t *testing.T, data logged, credentials ...string) string {
 	t.Helper()
-	if len(credentials) > 0 {
-		n.sqlOn(t, "mlflow_auth", "UPDATE users SET password_hash = reverse(password_hash) WHERE username = 'admin'")
+	otherPassword := func() { // and back
+		if len(credentials) > 0 {
+			n.sqlOn(t, "mlflow_auth", "UPDATE users SET password_hash = reverse(password_hash) WHERE username = 'admin'")
+		}
 	}
+	otherPassword()
 	name := strings.TrimSpace(n.mlflow(t, "backup").stdout)
-	if len(credentials) > 0 {
-		n.sqlOn(t, "mlflow_auth", "UPDATE users SET password_hash = reverse(password_hash) WHERE username = 'admin'")
-	}
+	otherPassword()
 	if list := n.mlflow(t, "backup", "--list").stdout; name == "" || !strings.Contains(list, name) {
 		t.Errorf("the backup %q is not among\n%s", name, list)
 	}

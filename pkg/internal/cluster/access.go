@@ -33,7 +33,7 @@ func (c *Client) Missing(ctx context.Context, accesses []Access) ([]Access, erro
 	err := each(ctx, len(asked), func(ctx context.Context, i int) error {
 		a := &asked[i]
 		res, err := c.resourceOf(ctx, a.GroupVersionKind)
-		if errors.Is(err, errNotServed) {
+		if errors.Is(err, ErrNotServed) {
 			return nil
 		}
 		if err != nil {

@@ -77,7 +77,7 @@ func (c *Client) RESTConfig() (*rest.Config, error) {
 // HasKind tells whether the API server serves the kind.
 func (c *Client) HasKind(ctx context.Context, gvk schema.GroupVersionKind) (bool, error) {
 	_, err := c.resourceOf(ctx, gvk)
-	if errors.Is(err, errNotServed) {
+	if errors.Is(err, ErrNotServed) {
 		return false, nil
 	}
 	return err == nil, err
@@ -182,8 +182,8 @@ func rawClient(config *rest.Config, client *http.Client) (rest.Interface, error)
 	return rest.UnversionedRESTClientForConfigAndClient(config, client)
 }
 
-// errNotServed is wrapped by the failure of resourceOf where the API server does not know the kind.
-var errNotServed = errors.New("no such kind")
+// ErrNotServed is wrapped by the failure of every call about a kind that the API server does not know.
+var ErrNotServed = errors.New("no such kind")
 
 // at is the dynamic client for one object's, or one query's, place.
 func (conn *connection) at(r resource, namespace string) dynamic.ResourceInterface {

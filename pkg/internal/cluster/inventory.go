@@ -40,7 +40,7 @@ func (c *Client) DeleteInventory(ctx context.Context, inv Inventory, evenKept bo
 	var changes []Change
 	for _, item := range slices.Backward(inv.Items) {
 		live, err := c.Get(ctx, item.Ref)
-		if apierrors.IsNotFound(err) || errors.Is(err, errNotServed) {
+		if apierrors.IsNotFound(err) || errors.Is(err, ErrNotServed) {
 			continue
 		}
 		if err != nil {

@@ -52,7 +52,7 @@ func (c *Client) resourceOf(ctx context.Context, gvk schema.GroupVersionKind) (r
 		Class: failure.Diagnosed, Reason: "KindNotServed",
 		Message: fmt.Sprintf("the cluster does not serve %s of %s", gvk.Kind, gvk.GroupVersion()),
 		Hint:    "see what it serves: kubectl api-resources",
-		Err:     errNotServed,
+		Err:     ErrNotServed,
 	}
 }
 

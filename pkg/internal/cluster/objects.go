@@ -74,7 +74,7 @@ func (c *Client) Delete(ctx context.Context, r Ref, uid types.UID) error {
 // one makes a request about one object.
 func (c *Client) one(ctx context.Context, verb string, r Ref, f func(context.Context, dynamic.ResourceInterface) (*unstructured.Unstructured, error)) (*unstructured.Unstructured, error) {
 	res, err := c.resourceOf(ctx, r.GroupVersionKind)
-	if errors.Is(err, errNotServed) {
+	if errors.Is(err, ErrNotServed) {
 		return nil, fmt.Errorf("%s: %w", r, err)
 	}
 	if err != nil { // the cluster's fault, not r's
@@ -185,7 +185,7 @@ func (q Query) ref() Ref {
 
 // unreadable tells that the kind may not be read, or that there is none: it will not change while we look.
 func unreadable(err error) bool {
-	return failure.ClassOf(err) == failure.Forbidden || errors.Is(err, errNotServed)
+	return failure.ClassOf(err) == failure.Forbidden || errors.Is(err, ErrNotServed)
 }
 
 func dry(run bool) []string {

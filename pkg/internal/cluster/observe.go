@@ -100,7 +100,7 @@ func (c *Client) follow(ctx context.Context, q Query, v *view) error {
 
 // fatal tells which errors end an observation that has begun. All others are the server's passing troubles.
 func fatal(err error) bool {
-	return failure.ClassOf(err) == failure.Forbidden || errors.Is(err, errNotServed)
+	return failure.ClassOf(err) == failure.Forbidden || errors.Is(err, ErrNotServed)
 }
 
 // watch brings v up to date until the watch is lost, for whatever reason: the caller lists again.
