@@ -38,7 +38,7 @@ if [ -z "$row" ] && [ -z "${BENCH_ROUNDS:-}" ]; then
   rows bin/bench.log | grep '^- ' | page notes
   page machine <<EOF
 $(date -u +%Y-%m-%d). $(nproc) cores ($(sed -n 's/^model name\s*: //p' /proc/cpuinfo | head -n 1)), $(awk '/MemTotal/ {printf "%d", $2 / 1048576 + 1}' /proc/meminfo) GiB,
-$(. /etc/os-release && echo "$PRETTY_NAME"), Linux $(uname -r); $(go version | cut -d ' ' -f 3); Kubernetes $("$LAB_KUBECTL" version -o json | sed -n 's/.*"gitVersion": "\(.*\)",/\1/p' | tail -n 1).
+$(. /etc/os-release && echo "$PRETTY_NAME"), Linux $(uname -r | cut -d - -f 1); $(go version | cut -d ' ' -f 3); Kubernetes $("$LAB_KUBECTL" version -o json | sed -n 's/.*"gitVersion": "\(.*\)",/\1/p' | tail -n 1).
 The registry, the Docker engine, the cluster and what is measured share this machine.
 EOF
 fi

@@ -101,7 +101,9 @@ func page(c *cobra.Command) string {
 	if c.HasAvailableSubCommands() {
 		b.WriteString("## Commands\n\n| command | what it does |\n|---|---|\n")
 		for _, sub := range c.Commands() {
-			fmt.Fprintf(&b, "| [%s](%s) | %s |\n", sub.CommandPath(), fileName(sub), sub.Short)
+			if sub.IsAvailableCommand() {
+				fmt.Fprintf(&b, "| [%s](%s) | %s |\n", sub.CommandPath(), fileName(sub), sub.Short)
+			}
 		}
 		b.WriteString("\n")
 	}

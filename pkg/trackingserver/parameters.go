@@ -146,7 +146,7 @@ func (p *Parameters) table() []parameter {
 			help:  "Bucket where the server keeps artifacts, for instance gs://BUCKET/PREFIX; clients need no access to it",
 			check: checkBucket, overlays: onGoogle},
 		{flag: "--default-artifact-root", key: "MLFLOW_DEFAULT_ARTIFACT_ROOT", value: &p.DefaultArtifactRoot,
-			help:  "Where clients write artifacts by themselves, for instance gs://BUCKET/PREFIX; each needs access to it; none for by way of the server",
+			help:  "Where clients write artifacts by themselves, for instance gs://BUCKET/PREFIX; each needs access to it, and deploy does not read from there; none for by way of the server",
 			check: checkArtifactURI, optional: true,
 			apply: env("base/config.env", "MLFLOW_DEFAULT_ARTIFACT_ROOT")},
 

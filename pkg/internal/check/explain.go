@@ -62,11 +62,15 @@ func cures() []cure {
 		{Database, "DatabaseMissing", "something is missing at {where}", "the detail names it: create it there, as kubectl mlflow gcp setup does for Cloud SQL"},
 		{Database, "NoAnswer", "the database at {where} does not answer",
 			"see its pods: kubectl get pods -l app.kubernetes.io/component=database; for Cloud SQL the proxy's log says why, and roles/cloudsql.client takes 2 to 7 minutes"},
-		{Database, "SchemaMissing", "the database at {where} has no schema", "kubectl mlflow install makes it"},
-		{Database, "SchemaOther", "the schema of the database at {where} is not that of this MLflow", "kubectl mlflow install brings an older one up; a newer one needs a newer MLflow"},
+		{Database, "SchemaMissing", "the database at {where} has no schema", anotherDatabase},
+		{Database, "SchemaOther", "the schema of the database at {where} is not that of this MLflow", "a newer one needs a newer MLflow; an older one: " + anotherDatabase},
 		{Database, "", "the database at {where} cannot be asked", "the detail below is the driver's own word"},
 	}
 }
+
+// anotherDatabase is what makes a schema where a migration was done already, on what was there before.
+const anotherDatabase = "kubectl mlflow install brings it there; where it takes an earlier migration's word, delete that first: " +
+	"kubectl delete job -l app.kubernetes.io/component=migration"
 
 func fill(text string, f Found) string {
 	bucket, member := f.Where, "serviceAccount:"+f.Identity

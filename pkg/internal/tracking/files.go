@@ -44,7 +44,7 @@ func (f *files) root() (string, error) {
 			Reason:  "ArtifactsNotServed",
 			Object:  f.client.name(),
 			Message: fmt.Sprintf("the model's artifacts are in %s, and the tracking server does not serve them", scheme),
-			Hint:    "start the server with --serve-artifacts and --artifacts-destination, and log the model again",
+			Hint:    "start the server with --serve-artifacts and --artifacts-destination, and log the model again in a new experiment; or get it with mlflow artifacts download, and deploy the directory",
 		}
 	}
 	if u.Host != "" && !strings.EqualFold(u.Host, f.client.server.Host) && !strings.EqualFold(u.Host, f.client.server.Hostname()) {
