@@ -87,25 +87,33 @@ receive() {
 # The tables with rows that a new MLflow does not have, and how many (a million at most), the fullest first; and what is to be restored.
 holds() {
   answers
-  local databases=("$DB_NAME") database
+  local from=
   if [ -f "$work/source" ]; then
-    printf 'backup\t%s\n' "$(basename "$(cat "$work/source")")"
-    if [ -n "${AUTH_DB_NAME:-}" ] && [ -f "$(cat "$work/source")/auth.dump" ]; then databases+=("$AUTH_DB_NAME"); fi
+    from=$(cat "$work/source")
+    printf 'backup\t%s\n' "$(basename "$from")"
   fi
-  for database in "${databases[@]}"; do count "$database"; done | sort -t $'\t' -k 3,3nr
-}
-
-# Of the users, the first is the admin, whom MLflow makes.
-count() { # DATABASE
-  psql --no-psqlrc --quiet --tuples-only --no-align --field-separator=$'\t' --set ON_ERROR_STOP=1 --dbname "$1" <<'SQL'
+  {
+    ask "$DB_NAME" <<'SQL'
 SELECT format('SELECT %L, %L, count(*) FROM (SELECT FROM public.%I %s LIMIT 1000000) AS rows HAVING count(*) > 0', 'rows', c.relname, c.relname,
-  CASE c.relname WHEN 'experiments' THEN $$WHERE NOT (experiment_id = 0 AND name = 'Default')$$ WHEN 'workspaces' THEN $$WHERE name <> 'default'$$
-    WHEN 'users' THEN 'ORDER BY id OFFSET 1' END)
+  CASE c.relname WHEN 'experiments' THEN $$WHERE NOT (experiment_id = 0 AND name = 'Default')$$ WHEN 'workspaces' THEN $$WHERE name <> 'default'$$ END)
 FROM pg_class c
 WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p')
   AND c.relname NOT IN ('alembic_version', 'alembic_version_auth', 'jobs', 'job_locks', 'scheduler_leases')
 \gexec
 SQL
+    # The first user is the admin, whom MLflow makes. The permissions are those of users.
+    if [ -n "${AUTH_DB_NAME:-}" ] && [ -f "$from/auth.dump" ]; then
+      ask "$AUTH_DB_NAME" <<'SQL'
+SELECT $$SELECT 'rows', 'users', count(*) FROM (SELECT FROM public.users ORDER BY id OFFSET 1 LIMIT 1000000) AS rows HAVING count(*) > 0$$
+WHERE to_regclass('public.users') IS NOT NULL
+\gexec
+SQL
+    fi
+  } | sort -t $'\t' -k 3,3nr
+}
+
+ask() { # DATABASE: what stdin asks
+  psql --no-psqlrc --quiet --tuples-only --no-align --field-separator=$'\t' --set ON_ERROR_STOP=1 --dbname "$1"
 }
 
 # What newer versions of MLflow added would stay otherwise, and hold on to what is to be replaced. What belongs to an extension stays.
