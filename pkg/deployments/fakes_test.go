@@ -106,6 +106,7 @@ type stage struct {
 	list          func(namespace string, f func(serving.Deployment) error) error // of deployments, where it is set
 	action        string
 	keeper        string // tool that keeps the Service
+	pinned        bool   // the Service gives its requests to revisions by name
 	applyErr      func(name string) error
 	wait          func(targets []readiness.Target) error
 	endpoint      serving.Endpoint
@@ -315,7 +316,7 @@ func (k knativeClient) Apply(_ context.Context, s serving.Spec) (serving.Applied
 	}
 	revision := ref("Revision", s.Name+"-00002")
 	return serving.Applied{
-		Action: k.action, Service: ref("Service", s.Name), Revision: revision, Held: s.Hold && k.action != serving.Created,
+		Action: k.action, Service: ref("Service", s.Name), Revision: revision, Held: (s.Hold || k.pinned) && k.action != serving.Created,
 		Shares: []serving.Share{{Revision: revision.Name, Percent: 100}}, Keeper: k.keeper,
 	}, nil
 }

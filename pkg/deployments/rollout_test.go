@@ -113,6 +113,18 @@ func TestNoVerify(t *testing.T) {
 	}
 }
 
+func TestHeldVersionServesUnaskedOnceItIsReady(t *testing.T) {
+	s := tried(t, http.StatusInternalServerError)
+	s.pinned = true
+	r := irisRequest()
+	r.NoVerify = true
+	result, err := s.client().Deploy(t.Context(), r)
+	want := "apply, wait revision.serving.knative.dev/iris-00002, wait service.serving.knative.dev/iris, promote 100, wait service.serving.knative.dev/iris, close"
+	if got := s.after(); err != nil || result.Verified || s.spec.Hold || got != want {
+		t.Errorf("%+v, %v, calls were\n%s\nwant\n%s", result, err, got, want)
+	}
+}
+
 func TestClosedGatewayLeavesThePods(t *testing.T) {
 	s := tried(t, http.StatusOK)
 	s.endpoint.Gateway = cluster.ServicePort{}

@@ -159,7 +159,7 @@ func (c *Client) writeOnce(ctx context.Context, s Spec, dryRun bool) (written *u
 	if s.Only == OnlyCreate && !s.Adopt {
 		return nil, "", there(row(live))
 	}
-	if !dryRun && s.Hold {
+	if !dryRun && (s.Hold || pinned(live)) {
 		if live, err = c.settled(ctx, live); err != nil {
 			return nil, "", err
 		}

@@ -159,9 +159,11 @@ func TestUpdateMakesANewRevisionAndKeepsWhatIsNotOurs(t *testing.T) {
 	second := iris("2")
 	delete(second.Annotations, RunIDKey)
 	a := apply(t, w, second)
-	if a.Action != Configured {
-		t.Errorf("action is %s", a.Action)
+	if a.Action != Configured || !a.Held {
+		t.Errorf("applied %+v", a)
 	}
+	w.ready(a.Revision.Name)
+	promote(t, w, a, 100)
 	service := w.service()
 	template, container := service.Spec.Template, service.Spec.Template.Spec.Containers[0]
 	if container.Image != second.Image || template.Annotations[VersionKey] != "2" || service.Annotations[VersionKey] != "2" {

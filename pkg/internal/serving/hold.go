@@ -3,16 +3,19 @@ package serving
 import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	knative "knative.dev/serving/pkg/apis/serving/v1"
+
+	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/cluster"
 )
 
 // route decides who gets the requests when service, which has a template of s, is written; fresh tells that the template makes a new
-// revision. With Hold they stay where they are, by name: the new revision is only to be asked at its tag.
+// revision. With Hold they stay where they are, by name: the new revision is only to be asked at its tag. Without, too, where they are given
+// by name: Knative's "latest" is another revision, one that was rolled back perhaps, until the new one is ready.
 func (s Spec) route(service *unstructured.Unstructured, now Split, fresh bool) error {
 	before := withRequests(now.Shares)
 	switch {
 	case !now.held && !fresh:
 		return setModel(service, s.Annotations)
-	case s.Hold && len(before) > 0:
+	case (s.Hold || now.held && (fresh || now.Newest != now.latest)) && len(before) > 0:
 		return setTargets(service, holding(now, fresh))
 	case len(before) > 0 && (fresh || Of(before, now.Newest) == 0):
 		if err := record(service, before); err != nil {
@@ -45,6 +48,12 @@ func holding(now Split, fresh bool) []any {
 		list = append(list, target(Share{Tag: Candidate, floats: true}))
 	}
 	return list
+}
+
+// pinned is held of a Service that was not read yet.
+func pinned(live *unstructured.Unstructured) bool {
+	var service knative.Service
+	return cluster.Into(live, &service) == nil && held(&service)
 }
 
 // held tells whether a Service gives requests to others than its latest revision.

@@ -64,7 +64,7 @@ type Spec struct {
 	// declaration said is taken back. nil is none.
 	Set *string
 	// Hold leaves the requests with those who have them now, until Promote: the new revision answers at the address of its tag Candidate.
-	// Where nothing serves yet, the new revision gets them all.
+	// Where nothing serves yet, the new revision gets them all. Without it they stay so too, where they are given to revisions by name.
 	Hold bool
 }
 

@@ -35,6 +35,8 @@ type Split struct {
 	Previous []Share
 	// held tells that not all is the latest revision's.
 	held bool
+	// latest is what "the latest revision" means to Knative now: the newest that was ready, "" where none was.
+	latest string
 }
 
 // Older is the revision with most of the requests beside the newest one, now or before; "" where there is none.
@@ -107,7 +109,7 @@ func split(live *unstructured.Unstructured, revisions []*unstructured.Unstructur
 	if err := cluster.Into(live, &service); err != nil {
 		return Split{}, err
 	}
-	s := Split{Shares: shares(&service), held: held(&service)}
+	s := Split{Shares: shares(&service), held: held(&service), latest: latestReady(&service)}
 	if newest := find(revisions, live); newest != nil {
 		s.Newest = newest.GetName()
 	}
@@ -119,14 +121,20 @@ func split(live *unstructured.Unstructured, revisions []*unstructured.Unstructur
 	return s, nil
 }
 
-// shares are the Service's targets, with what "the latest revision" means to Knative now.
-func shares(service *knative.Service) []Share {
+// latestReady is what "the latest revision" means to Knative now.
+func latestReady(service *knative.Service) string {
 	latest := service.Status.LatestReadyRevisionName
 	for _, target := range service.Status.Traffic {
 		if isLatest(target) && latest == "" {
 			latest = target.RevisionName
 		}
 	}
+	return latest
+}
+
+// shares are the Service's targets.
+func shares(service *knative.Service) []Share {
+	latest := latestReady(service)
 	var all []Share
 	for _, target := range service.Spec.Traffic {
 		s := Share{Revision: cmp.Or(target.RevisionName, latest), Percent: percentOf(target), Tag: target.Tag}

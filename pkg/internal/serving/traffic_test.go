@@ -181,6 +181,37 @@ func TestWithoutHoldTheNewestServesOnceItIsReady(t *testing.T) {
 	w.expect("iris-00001=100", "1")
 }
 
+// Knative's "latest" is version 2 after the rollback from it, until version 3 is ready.
+func TestWithoutHoldWhatWasRolledBackStaysAway(t *testing.T) {
+	w := newWorld(t)
+	apply(t, w, iris("1"))
+	w.ready("iris-00001")
+	apply(t, w, iris("2"))
+	w.ready("iris-00002")
+	rollback(t, w)
+	third := apply(t, w, iris("3"))
+	w.expect("iris-00001=100 latest=0#candidate", "1")
+	writes := w.writes
+	again := apply(t, w, iris("3"))
+	if !third.Held || !again.Held || again.Action != Unchanged || w.writes != writes {
+		t.Errorf("applied %+v, and again %+v", third, again)
+	}
+	w.ready("iris-00003")
+	promote(t, w, third, 100)
+	w.expect("latest=100", "3")
+	rollback(t, w)
+	w.expect("iris-00001=100", "1")
+}
+
+func TestWithoutHoldACanaryKeepsItsShare(t *testing.T) {
+	w, second := tried(t)
+	promote(t, w, second, 10)
+	if third := apply(t, w, iris("3")); !third.Held {
+		t.Errorf("applied %+v", third)
+	}
+	w.expect("iris-00001=90 iris-00002=10 latest=0#candidate", "1")
+}
+
 func TestTagsOfOthersStay(t *testing.T) {
 	w := newWorld(t)
 	apply(t, w, iris("1"))
