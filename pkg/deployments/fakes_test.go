@@ -106,6 +106,7 @@ type stage struct {
 	list          func(namespace string, f func(serving.Deployment) error) error // of deployments, where it is set
 	action        string
 	keeper        string // tool that keeps the Service
+	withdrawn     bool   // the last deployment has no requests yet
 	pinned        bool   // the Service gives its requests to revisions by name
 	applyErr      func(name string) error
 	wait          func(targets []readiness.Target) error
@@ -333,7 +334,7 @@ func (k knativeClient) SetTraffic(_ context.Context, _, _ string, change func(se
 
 func (k knativeClient) Rollback(context.Context, string, string) (serving.Applied, error) {
 	k.call("rollback")
-	return serving.Applied{}, nil
+	return serving.Applied{Withdrawn: k.withdrawn}, nil
 }
 
 func (k knativeClient) Revisions(context.Context, string, string) ([]serving.Revision, error) {

@@ -90,10 +90,15 @@ func (c *Client) SetTraffic(ctx context.Context, r TrafficRequest) ([]Share, err
 }
 
 // Rollback gives the requests back to those that had them before the last deployment, waits until the gateway does so, and returns who
-// has them; a second one takes the first back. failure.Invalid where nothing is on record, or Knative does not keep it any more.
+// has them; a second one takes the first back. Where the last deployment has none yet, it loses its tag, they stay, and the reporter is told
+// so. failure.Invalid where nothing is on record, or Knative does not keep it any more.
 func (c *Client) Rollback(ctx context.Context, r TrafficRequest) ([]Share, error) {
 	return c.shift(ctx, r, func(ctx context.Context, namespace string) (serving.Applied, error) {
-		return c.knative.Rollback(ctx, namespace, r.Name)
+		applied, err := c.knative.Rollback(ctx, namespace, r.Name)
+		if applied.Withdrawn {
+			progress.Say(c.progress, "the last deployment of %s had no requests yet: they stay where they are, and its tag %s is gone", r.Name, serving.Candidate)
+		}
+		return applied, err
 	})
 }
 

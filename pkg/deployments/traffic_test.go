@@ -67,6 +67,13 @@ func TestRollbackWaitsForTheGateway(t *testing.T) {
 	if len(s.calls) != 2 || s.calls[0] != "rollback" || !strings.HasPrefix(s.calls[1], "wait ") {
 		t.Errorf("calls were %q", s.calls)
 	}
+	if len(s.said) > 0 {
+		t.Errorf("said %q", s.said)
+	}
+	s.withdrawn = true
+	if _, err := s.client().Rollback(t.Context(), TrafficRequest{Name: "iris"}); err != nil || len(s.said) != 1 || !strings.Contains(s.said[0], "they stay where they are") {
+		t.Errorf("%v, said %q", err, s.said)
+	}
 	_, err := s.client().Rollback(t.Context(), TrafficRequest{Name: "Iris"})
 	refusedAs(t, err, failure.Invalid, "NameInvalid")
 }

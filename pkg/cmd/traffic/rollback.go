@@ -16,7 +16,10 @@ func NewRollbackCommand(getter deployments.Getter, streams genericiooptions.IOSt
 		Use:   "rollback NAME",
 		Short: "Give the requests back to the version that had them before",
 		Long: `Give the requests of a deployed model back to the version, or the versions, that had them before the
-last deployment. Nothing is built, and no request is lost. A second rollback takes the first back.`,
+last deployment. Nothing is built, and no request is lost. A second rollback takes the first back.
+
+Where the last deployment has no requests yet, they stay where they are, and its tag 'candidate' is
+taken away; the next rollback is to the version before the one that serves.`,
 		Example:     `  kubectl mlflow rollback iris`,
 		Args:        args.Exactly("NAME"),
 		Annotations: map[string]string{ui.Interrupted: "the gateway may still change over; see who gets the requests: kubectl mlflow traffic"},

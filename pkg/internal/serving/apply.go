@@ -38,6 +38,8 @@ type Applied struct {
 	Shares []Share
 	// Held tells that others have the requests until Promote, and that the revision answers at its tag Candidate alone.
 	Held bool
+	// Withdrawn tells that Rollback has moved no requests: the last deployment had none yet, and has lost its tag Candidate.
+	Withdrawn bool
 	// Keeper is the tool that may put its own version of the Service back, "" for none.
 	Keeper string
 	mark   mark

@@ -39,6 +39,11 @@ type Split struct {
 	latest string
 }
 
+// waits tells whether the newest revision, or whichever is made of the template, is still to have its first requests.
+func (s Split) waits() bool {
+	return Of(s.Shares, s.Newest) == 0 && slices.ContainsFunc(s.Shares, func(s Share) bool { return s.Tag == Candidate && s.Percent == 0 })
+}
+
 // Older is the revision with most of the requests beside the newest one, now or before; "" where there is none.
 func (s Split) Older() string {
 	for _, shares := range [][]Share{s.Shares, s.Previous} {

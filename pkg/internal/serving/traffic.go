@@ -17,6 +17,23 @@ import (
 // keeps on the Service who had them: those before the newest revision got its first. Tags of others stay. change may be called again, where
 // somebody else wrote in between. failure.Refused where the Service is not ours, failure.Invalid where a revision is not there.
 func (c *Client) SetTraffic(ctx context.Context, namespace, name string, change func(now Split, revisions []Revision) ([]Share, error)) (Applied, error) {
+	return c.shift(ctx, namespace, name, func(service *unstructured.Unstructured, revisions []*unstructured.Unstructured, now Split) ([]Share, error) {
+		rows, err := revisionRows(revisions, now)
+		if err != nil {
+			return nil, err
+		}
+		wanted, err := change(now, rows)
+		if err != nil {
+			return nil, err
+		}
+		return wanted, give(service, revisions, now, wanted)
+	})
+}
+
+// shift writes what give makes of a Service that is ours; give returns who is to have the requests.
+func (c *Client) shift(ctx context.Context, namespace, name string,
+	give func(service *unstructured.Unstructured, revisions []*unstructured.Unstructured, now Split) ([]Share, error),
+) (Applied, error) {
 	var applied Applied
 	err := retried(ctx, func() error {
 		live, err := c.get(ctx, namespace, name)
@@ -34,16 +51,9 @@ func (c *Client) SetTraffic(ctx context.Context, namespace, name string, change 
 		if err != nil {
 			return err
 		}
-		rows, err := revisionRows(revisions, now)
-		if err != nil {
-			return err
-		}
-		wanted, err := change(now, rows)
-		if err != nil {
-			return err
-		}
 		merged := live.DeepCopy()
-		if err := give(merged, revisions, now, wanted); err != nil {
+		wanted, err := give(merged, revisions, now)
+		if err != nil {
 			return err
 		}
 		applied = Applied{
@@ -75,10 +85,15 @@ func (c *Client) Promote(ctx context.Context, a Applied, percent int64) (Applied
 	return promoted, err
 }
 
-// Rollback gives the requests to those that had them before the last change; again, it takes that back. failure.Invalid where none are on
-// record, or where one of them is gone.
+// Rollback gives the requests to those that had them before the last change; again, it takes that back. A revision that has none yet loses
+// its tag, and they stay where they are. failure.Invalid where none are on record, or where one of them is gone.
 func (c *Client) Rollback(ctx context.Context, namespace, name string) (Applied, error) {
-	return c.SetTraffic(ctx, namespace, name, func(now Split, _ []Revision) ([]Share, error) {
+	withdrawn := false
+	applied, err := c.shift(ctx, namespace, name, func(service *unstructured.Unstructured, revisions []*unstructured.Unstructured, now Split) ([]Share, error) {
+		stay := withRequests(now.Shares)
+		if withdrawn = now.waits() && len(stay) > 0; withdrawn {
+			return stay, setTargets(service, targets(now, stay))
+		}
 		if len(now.Previous) == 0 {
 			return nil, &failure.Error{
 				Class: failure.Invalid, Reason: "NoPreviousVersion", Object: ServiceRef(namespace, name).String(),
@@ -86,8 +101,10 @@ func (c *Client) Rollback(ctx context.Context, namespace, name string) (Applied,
 				Hint:    fmt.Sprintf("see its revisions: kubectl mlflow traffic %s; and name the one to have the requests: kubectl mlflow traffic %s REVISION=100", name, name),
 			}
 		}
-		return now.Previous, nil
+		return now.Previous, give(service, revisions, now, now.Previous)
 	})
+	applied.Withdrawn = withdrawn && err == nil
+	return applied, err
 }
 
 // give writes wanted into service, which is live but for that.

@@ -151,6 +151,40 @@ func TestRollbackOfACanaryGoesToItsBeginning(t *testing.T) {
 	w.expect("iris-00001=100", "1")
 }
 
+func TestRollbackOfWhatHasNoRequestsYetLeavesThem(t *testing.T) {
+	w, second := tried(t)
+	promote(t, w, second, 100)
+	apply(t, w, holdingIris("3"))
+	w.expect("iris-00002=100 latest=0#candidate", "2")
+	a := rollback(t, w)
+	if want := []Share{{Revision: "iris-00002", Percent: 100}}; a.Action != Configured || !a.Withdrawn || !reflect.DeepEqual(a.Shares, want) {
+		t.Errorf("rolled back to %+v", a)
+	}
+	w.expect("iris-00002=100", "2")
+	if a := rollback(t, w); a.Withdrawn {
+		t.Errorf("withdrawn again: %+v", a)
+	}
+	w.expect("iris-00001=100", "1")
+	rollback(t, w)
+	w.expect("iris-00002=100", "2")
+}
+
+func TestRollbackOfAThirdVersionLeavesTheCanary(t *testing.T) {
+	w, second := tried(t)
+	promote(t, w, second, 10)
+	apply(t, w, holdingIris("3"))
+	w.ready("iris-00003")
+	rollback(t, w)
+	w.expect("iris-00001=90 iris-00002=10", "1")
+}
+
+// A first rollback may come before there is a record of anything.
+func TestRollbackOfTheSecondVersionBeforeItServes(t *testing.T) {
+	w, _ := tried(t)
+	rollback(t, w)
+	w.expect("iris-00001=100", "1")
+}
+
 func TestThirdVersionBesideACanary(t *testing.T) {
 	w, second := tried(t)
 	promote(t, w, second, 10)
