@@ -73,7 +73,7 @@ func (c *Client) Revisions(ctx context.Context, namespace, name string) ([]Revis
 
 // SetTraffic gives the requests of a deployment to its revisions, waits until the gateway does so, and returns who has them. Nothing is
 // built or started anew. failure.Invalid where a revision is not there, or the shares are not 100 percent, failure.Refused where the
-// deployment is not ours.
+// deployment is not ours, failure.Diagnosed where a revision that is to have more has failed.
 func (c *Client) SetTraffic(ctx context.Context, r TrafficRequest) ([]Share, error) {
 	if err := r.validate(); err != nil {
 		return nil, err

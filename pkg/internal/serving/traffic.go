@@ -7,6 +7,7 @@ import (
 	"reflect"
 	"slices"
 
+	"github.com/fluxcd/cli-utils/pkg/kstatus/status"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/failure"
@@ -15,7 +16,8 @@ import (
 
 // SetTraffic gives the requests of a Service to the revisions that change names, given who has them now and which revisions there are, and
 // keeps on the Service who had them: those before the newest revision got its first. Tags of others stay. change may be called again, where
-// somebody else wrote in between. failure.Refused where the Service is not ours, failure.Invalid where a revision is not there.
+// somebody else wrote in between. failure.Refused where the Service is not ours, failure.Invalid where a revision is not there,
+// failure.Diagnosed where one that is to have more has failed.
 func (c *Client) SetTraffic(ctx context.Context, namespace, name string, change func(now Split, revisions []Revision) ([]Share, error)) (Applied, error) {
 	return c.shift(ctx, namespace, name, func(service *unstructured.Unstructured, revisions []*unstructured.Unstructured, now Split) ([]Share, error) {
 		rows, err := revisionRows(revisions, now)
@@ -86,7 +88,8 @@ func (c *Client) Promote(ctx context.Context, a Applied, percent int64) (Applied
 }
 
 // Rollback gives the requests to those that had them before the last change; again, it takes that back. A revision that has none yet loses
-// its tag, and they stay where they are. failure.Invalid where none are on record, or where one of them is gone.
+// its tag, and they stay where they are. failure.Invalid where none are on record, or where one of them is gone,
+// failure.Diagnosed where one has failed.
 func (c *Client) Rollback(ctx context.Context, namespace, name string) (Applied, error) {
 	withdrawn := false
 	applied, err := c.shift(ctx, namespace, name, func(service *unstructured.Unstructured, revisions []*unstructured.Unstructured, now Split) ([]Share, error) {
@@ -110,7 +113,8 @@ func (c *Client) Rollback(ctx context.Context, namespace, name string) (Applied,
 // give writes wanted into service, which is live but for that.
 func give(service *unstructured.Unstructured, revisions []*unstructured.Unstructured, now Split, wanted []Share) error {
 	wanted = withRequests(wanted)
-	if before := withRequests(now.Shares); same(before, wanted) && !now.whole(wanted) {
+	before := withRequests(now.Shares)
+	if same(before, wanted) && !now.whole(wanted) {
 		return nil
 	}
 	var serves *unstructured.Unstructured
@@ -118,6 +122,11 @@ func give(service *unstructured.Unstructured, revisions []*unstructured.Unstruct
 		i := slices.IndexFunc(revisions, func(r *unstructured.Unstructured) bool { return r.GetName() == s.Revision })
 		if i < 0 {
 			return revisionNotFound(cluster.RefOf(service), s.Revision)
+		}
+		if s.Percent > Of(before, s.Revision) {
+			if err := servable(cluster.RefOf(service), revisions[i]); err != nil {
+				return err
+			}
 		}
 		if s.Revision == leader(wanted) {
 			serves = revisions[i]
@@ -132,20 +141,36 @@ func give(service *unstructured.Unstructured, revisions []*unstructured.Unstruct
 	return setTargets(service, targets(now, wanted))
 }
 
+// servable is failure.Diagnosed where revision has failed: Knative would leave all requests where they are until it comes back. One that is
+// being started, or has no pods now, may have some.
+func servable(service cluster.Ref, revision *unstructured.Unstructured) error {
+	judged, err := RevisionStatus(revision)
+	if err != nil || judged.Status != status.FailedStatus {
+		return err
+	}
+	return &failure.Error{
+		Class: failure.Diagnosed, Reason: "RevisionFailed", Object: cluster.RefOf(revision).String(),
+		Message: "it has failed, and gets no requests: " + judged.Message,
+		Hint:    fmt.Sprintf("deploy the version again, or give the requests to another: kubectl mlflow traffic %s", service.Name),
+	}
+}
+
 // whole tells whether the newest revision gets all.
 func (s Split) whole(wanted []Share) bool {
 	return len(wanted) == 1 && wanted[0].Revision == s.Newest
 }
 
 // targets are Knative's words for wanted. All for the newest is "the latest", as of a Service that nobody has split: the next template
-// of whoever writes it then serves. The newest with a part of the requests keeps the candidate's tag. Other tags stay where they are.
+// of whoever writes it then serves. Where it is not ready, and "the latest" would be one that has not all requests now, it is named.
+// The newest with a part of the requests keeps the candidate's tag. Other tags stay where they are.
 func targets(now Split, wanted []Share) []any {
-	if now.whole(wanted) {
+	whole := now.whole(wanted)
+	if whole && (now.Newest == now.latest || now.latest == "" || Of(now.Shares, now.latest) == 100) {
 		return latest(now)
 	}
 	var list []any
 	for _, s := range wanted {
-		if s.Revision == now.Newest {
+		if s.Revision == now.Newest && !whole {
 			s.Tag = Candidate
 		}
 		list = append(list, target(s))

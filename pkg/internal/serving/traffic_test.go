@@ -289,6 +289,81 @@ func TestRollbackThatCannotBe(t *testing.T) {
 	w.expect("latest=100", "2")
 }
 
+// failed gives a revision the end that it does not come back from.
+func (w *world) failed(revision string) {
+	w.t.Helper()
+	w.conclude(revision, apis.Condition{Status: corev1.ConditionFalse, Reason: "ContainerMissing", Message: "no such image"})
+}
+
+func share(t *testing.T, w *world, shares ...Share) error {
+	t.Helper()
+	_, err := New(w).SetTraffic(t.Context(), "models", "iris", func(now Split, _ []Revision) ([]Share, error) { return Give(now.Shares, shares...) })
+	return err
+}
+
+func TestRevisionThatHasFailedGetsNoRequests(t *testing.T) {
+	w := newWorld(t)
+	apply(t, w, holdingIris("1"))
+	w.ready("iris-00001")
+	apply(t, w, holdingIris("2"))
+	w.failed("iris-00002")
+	writes := w.writes
+	for _, percent := range []int64{50, 100} {
+		err := share(t, w, Share{Revision: "iris-00002", Percent: percent})
+		refused(t, err, failure.Diagnosed, "RevisionFailed")
+		if !strings.Contains(err.Error(), "iris-00002") || !strings.Contains(err.Error(), "no such image") {
+			t.Errorf("%d %%: %v", percent, err)
+		}
+	}
+	if w.writes != writes {
+		t.Errorf("%d writes", w.writes-writes)
+	}
+	w.expect("iris-00001=100 latest=0#candidate", "1")
+}
+
+func TestRevisionThatFailsWithRequestsLosesThem(t *testing.T) {
+	w, second := tried(t)
+	promote(t, w, second, 10)
+	w.failed("iris-00002")
+	if err := share(t, w, Share{Revision: "iris-00001", Percent: 100}); err != nil {
+		t.Fatal(err)
+	}
+	w.expect("iris-00001=100", "1")
+	_, err := New(w).Rollback(t.Context(), "models", "iris")
+	refused(t, err, failure.Diagnosed, "RevisionFailed")
+	w.expect("iris-00001=100", "1")
+}
+
+// Until it is ready, "the latest" would be version 2, which was rolled back.
+func TestPromotionOfWhatStartsIsByNameAfterARollback(t *testing.T) {
+	w, second := tried(t)
+	promote(t, w, second, 100)
+	rollback(t, w)
+	apply(t, w, holdingIris("3"))
+	if err := share(t, w, Share{Revision: "iris-00003", Percent: 100}); err != nil {
+		t.Fatal(err)
+	}
+	w.expect("iris-00003=100", "3")
+	w.ready("iris-00003")
+	if err := share(t, w, Share{Revision: "iris-00003", Percent: 100}); err != nil {
+		t.Fatal(err)
+	}
+	w.expect("latest=100", "3")
+	rollback(t, w)
+	w.expect("iris-00001=100", "1")
+}
+
+func TestPromotionOfWhatStartsBesideTheLatest(t *testing.T) {
+	w := newWorld(t)
+	apply(t, w, holdingIris("1"))
+	w.ready("iris-00001")
+	apply(t, w, holdingIris("2"))
+	if err := share(t, w, Share{Revision: "iris-00002", Percent: 100}); err != nil {
+		t.Fatal(err)
+	}
+	w.expect("latest=100", "2")
+}
+
 func TestGive(t *testing.T) {
 	three := []Share{{Revision: "a", Percent: 50}, {Revision: "b", Percent: 30}, {Revision: "c", Percent: 20}}
 	for name, c := range map[string]struct {
