@@ -1,6 +1,8 @@
 package serving
 
 import (
+	"slices"
+
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	knative "knative.dev/serving/pkg/apis/serving/v1"
 
@@ -28,9 +30,10 @@ func (s Spec) route(service *unstructured.Unstructured, now Split, fresh bool) e
 	return setTargets(service, latest(now))
 }
 
-// holding are the targets of now, all by name, and the candidate's.
+// holding are the targets of now, all by name, and the candidate's. What is the same revision's without a tag is one target: Knative makes
+// one of two, and does not call the route ready then.
 func holding(now Split, fresh bool) []any {
-	var list []any
+	var kept []Share
 	rises := false // the candidate is one already, with a part of the requests
 	for _, s := range now.Shares {
 		switch {
@@ -40,12 +43,20 @@ func holding(now Split, fresh bool) []any {
 		default:
 			s.Tag = ""
 		}
-		if s.Percent > 0 || s.Tag != "" {
-			list = append(list, target(s))
+		twin := slices.IndexFunc(kept, func(other Share) bool { return other.Revision == s.Revision && other.Tag == "" })
+		switch {
+		case s.Tag == "" && twin >= 0:
+			kept[twin].Percent += s.Percent
+		case s.Percent > 0 || s.Tag != "":
+			kept = append(kept, s)
 		}
 	}
 	if !rises {
-		list = append(list, target(Share{Tag: Candidate, floats: true}))
+		kept = append(kept, Share{Tag: Candidate, floats: true})
+	}
+	list := make([]any, 0, len(kept))
+	for _, s := range kept {
+		list = append(list, target(s))
 	}
 	return list
 }

@@ -263,6 +263,22 @@ func TestTagsOfOthersStay(t *testing.T) {
 	w.expect("latest=100 latest=0#current iris-00001=0#stable", "2")
 }
 
+// Knative makes one of two targets of the same revision, and then waits for both.
+func TestRevisionIsNamedOnceWhereAnotherToolHasNamedItTwice(t *testing.T) {
+	w := newWorld(t)
+	apply(t, w, iris("1"))
+	w.ready("iris-00001")
+	w.edit(func(s *knative.Service) {
+		s.Spec.Traffic = []knative.TrafficTarget{
+			{RevisionName: "iris-00001", LatestRevision: new(false), Percent: new(int64(80))},
+			{LatestRevision: new(true), Percent: new(int64(15))},
+			{RevisionName: "iris-00001", LatestRevision: new(false), Percent: new(int64(5)), Tag: "stable"},
+		}
+	})
+	apply(t, w, holdingIris("2"))
+	w.expect("iris-00001=95 iris-00001=5#stable latest=0#candidate", "1")
+}
+
 func TestPromotionOfWhatWasOvertakenIsRefused(t *testing.T) {
 	w := newWorld(t)
 	apply(t, w, holdingIris("1"))
