@@ -22,7 +22,7 @@ type Deployment struct {
 	Namespace, Name               string
 	ModelURI, Version, RunID, URL string
 	ModelName                     string // what clients ask the model by, where that is not Name
-	Image                         string // by digest; List does not know that of a version which is not the newest
+	Image                         string // by digest; List does not know that of a version which is not the newest, and nobody that of one that is gone
 	Ready                         bool
 	Reason                        string // why it is not ready
 	Generation                    int64
@@ -40,6 +40,9 @@ func (c *Client) Get(ctx context.Context, namespace, name string) (Deployment, e
 	d := row(live)
 	if serves := leader(d.Traffic); d.Image == "" && serves != "" {
 		revision, err := c.cluster.Get(ctx, revisionRef(namespace, serves))
+		if apierrors.IsNotFound(err) { // somebody has deleted it, and Knative's status speaks of it still
+			return d, nil
+		}
 		if err != nil {
 			return Deployment{}, err
 		}

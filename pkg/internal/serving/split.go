@@ -33,6 +33,8 @@ type Split struct {
 	Shares []Share
 	// Previous are those from before the last change, without tags; empty where none are on record.
 	Previous []Share
+	// gone tells that the Service names a revision that somebody has deleted, which is not in Shares.
+	gone bool
 	// held tells that not all is the latest revision's.
 	held bool
 	// latest is what "the latest revision" means to Knative now: the newest that was ready, "" where none was.
@@ -114,7 +116,8 @@ func split(live *unstructured.Unstructured, revisions []*unstructured.Unstructur
 	if err := cluster.Into(live, &service); err != nil {
 		return Split{}, err
 	}
-	s := Split{Shares: shares(&service), held: held(&service), latest: latestReady(&service)}
+	s := Split{held: held(&service), latest: latestReady(&service)}
+	s.Shares, s.gone = present(shares(&service), revisions)
 	if newest := find(revisions, live); newest != nil {
 		s.Newest = newest.GetName()
 	}
@@ -155,6 +158,26 @@ func shares(service *knative.Service) []Share {
 		}
 	}
 	return all
+}
+
+// present are the shares of the revisions that are there; gone tells that others had some. Knative routes nothing while one is named that is
+// not there. What it had goes to the one that has most.
+func present(all []Share, revisions []*unstructured.Unstructured) (some []Share, gone bool) {
+	lost, most := int64(0), -1
+	for _, s := range all {
+		there := slices.ContainsFunc(revisions, func(r *unstructured.Unstructured) bool { return r.GetName() == s.Revision })
+		if !there && !s.floats {
+			gone, lost = true, lost+s.Percent
+			continue
+		}
+		if some = append(some, s); s.Percent > 0 && (most < 0 || s.Percent > some[most].Percent) {
+			most = len(some) - 1
+		}
+	}
+	if most >= 0 {
+		some[most].Percent += lost
+	}
+	return some, gone
 }
 
 func isLatest(target knative.TrafficTarget) bool {

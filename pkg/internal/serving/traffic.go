@@ -114,7 +114,7 @@ func (c *Client) Rollback(ctx context.Context, namespace, name string) (Applied,
 func give(service *unstructured.Unstructured, revisions []*unstructured.Unstructured, now Split, wanted []Share) error {
 	wanted = withRequests(wanted)
 	before := withRequests(now.Shares)
-	if same(before, wanted) && !now.whole(wanted) {
+	if same(before, wanted) && !now.whole(wanted) && !now.gone {
 		return nil
 	}
 	var serves *unstructured.Unstructured

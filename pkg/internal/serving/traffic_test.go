@@ -299,7 +299,7 @@ func TestRollbackThatCannotBe(t *testing.T) {
 	second := apply(t, w, holdingIris("2"))
 	w.ready("iris-00002")
 	promote(t, w, second, 100)
-	delete(w.objects, revisionRef("models", "iris-00001"))
+	w.lose("iris-00001")
 	_, err = New(w).Rollback(t.Context(), "models", "iris")
 	refused(t, err, failure.Invalid, "RevisionNotFound")
 	w.expect("latest=100", "2")
@@ -378,6 +378,74 @@ func TestPromotionOfWhatStartsBesideTheLatest(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.expect("latest=100", "2")
+}
+
+// gone is a world in which all requests are given, by name, to a revision that somebody has deleted.
+func gone(t *testing.T) *world {
+	t.Helper()
+	w, second := tried(t)
+	promote(t, w, second, 100)
+	rollback(t, w)
+	w.edit(func(s *knative.Service) {
+		s.Status.Traffic = []knative.TrafficTarget{{RevisionName: "iris-00001", LatestRevision: new(false), Percent: new(int64(100))}}
+	})
+	w.lose("iris-00001")
+	return w
+}
+
+// lose takes a revision away, as kubectl or Knative's garbage collection does.
+func (w *world) lose(revision string) { delete(w.objects, revisionRef("models", revision)) }
+
+func TestDeploymentWhoseRevisionIsGoneIsShown(t *testing.T) {
+	d, err := New(gone(t)).Get(t.Context(), "models", "iris")
+	if want := []Share{{Revision: "iris-00001", Percent: 100}}; err != nil || d.Image != "" || d.Version != "1" || !reflect.DeepEqual(d.Traffic, want) {
+		t.Errorf("%+v, %v", d, err)
+	}
+}
+
+func TestDeploymentWhoseRevisionIsGoneServesAgain(t *testing.T) {
+	for name, s := range map[string]Spec{"held": holdingIris("3"), "not held": iris("3")} {
+		w := gone(t)
+		if a := apply(t, w, s); a.Held || a.Revision.Name != "iris-00003" {
+			t.Errorf("%s: applied %+v", name, a)
+		}
+		w.expect("latest=100", "3")
+	}
+	w := gone(t)
+	if err := share(t, w, Share{Revision: "iris-00002", Percent: 100}); err != nil {
+		t.Fatal(err)
+	}
+	w.expect("latest=100", "2")
+}
+
+func TestShareOfARevisionThatIsGoneIsTheOthers(t *testing.T) {
+	canary := func() *world {
+		w, second := tried(t)
+		promote(t, w, second, 10)
+		w.edit(func(s *knative.Service) {
+			s.Spec.Traffic = append(s.Spec.Traffic,
+				knative.TrafficTarget{RevisionName: "iris-00001", LatestRevision: new(false), Tag: "stable"},
+				knative.TrafficTarget{LatestRevision: new(true), Tag: "current"})
+		})
+		w.lose("iris-00001")
+		return w
+	}
+	w := canary()
+	apply(t, w, holdingIris("3"))
+	w.expect("iris-00002=100 latest=0#current latest=0#candidate", "1")
+	w = canary()
+	if err := share(t, w, Share{Revision: "iris-00002", Percent: 100}); err != nil {
+		t.Fatal(err)
+	}
+	w.expect("latest=100 latest=0#current", "2")
+	w, second := tried(t)
+	promote(t, w, second, 10)
+	apply(t, w, holdingIris("3"))
+	w.lose("iris-00001")
+	if err := share(t, w, Share{Revision: "iris-00002", Percent: 100}); err != nil {
+		t.Fatal(err)
+	}
+	w.expect("iris-00002=100", "2")
 }
 
 func TestGive(t *testing.T) {

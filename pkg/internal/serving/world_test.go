@@ -4,7 +4,9 @@ import (
 	"context"
 	"fmt"
 	"reflect"
+	"slices"
 	"strconv"
+	"strings"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
@@ -153,13 +155,21 @@ func (w *world) reconcile(service *knative.Service) {
 		w.objects[cluster.RefOf(obj)] = obj
 		return
 	}
+	next := 1
+	if n := len(previous); n > 0 {
+		last, err := strconv.Atoi(previous[n-1].Labels[serving.ConfigurationGenerationLabelKey])
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		next = last + 1
+	}
 	obj := w.encode(&knative.Revision{
 		TypeMeta: metav1.TypeMeta{APIVersion: knative.SchemeGroupVersion.String(), Kind: "Revision"},
 		ObjectMeta: metav1.ObjectMeta{
-			Namespace: service.Namespace, Name: fmt.Sprintf("%s-%05d", service.Name, len(previous)+1), Annotations: template.Annotations, Generation: 1,
+			Namespace: service.Namespace, Name: fmt.Sprintf("%s-%05d", service.Name, next), Annotations: template.Annotations, Generation: 1,
 			Labels: map[string]string{
 				serving.ServiceLabelKey: service.Name, serving.ServiceUIDLabelKey: string(service.UID),
-				serving.ConfigurationGenerationLabelKey: strconv.Itoa(len(previous) + 1),
+				serving.ConfigurationGenerationLabelKey: strconv.Itoa(next),
 			},
 		},
 		Spec: template.Spec,
@@ -167,17 +177,18 @@ func (w *world) reconcile(service *knative.Service) {
 	w.objects[cluster.RefOf(obj)] = obj
 }
 
+// revisions are those that are there, the oldest first.
 func (w *world) revisions(service string) []*knative.Revision {
 	var found []*knative.Revision
-	for i := 1; ; i++ {
-		obj, ok := w.objects[revisionRef("models", fmt.Sprintf("%s-%05d", service, i))]
-		if !ok {
-			return found
+	for ref, obj := range w.objects {
+		if ref.Kind == "Revision" && obj.GetLabels()[serving.ServiceLabelKey] == service {
+			var r knative.Revision
+			w.decode(obj, &r)
+			found = append(found, &r)
 		}
-		var r knative.Revision
-		w.decode(obj, &r)
-		found = append(found, &r)
 	}
+	slices.SortFunc(found, func(a, b *knative.Revision) int { return strings.Compare(a.Name, b.Name) })
+	return found
 }
 
 // conclude gives a revision its Ready condition.
