@@ -302,6 +302,8 @@ func TestValidate(t *testing.T) {
 		"no repository":    {func(r *Request) { r.ImageRepository = "" }, ""},
 		"upper case":       {func(r *Request) { r.Name = "Iris" }, "Iris"},
 		"too long":         {func(r *Request) { r.Name = strings.Repeat("a", 64) }, "63"},
+		"long for its tag": {func(r *Request) { r.Name = strings.Repeat("a", 54) }, "may have 53"},
+		"just short":       {func(r *Request) { r.Name = strings.Repeat("a", 53) }, ""},
 		"begins with 1":    {func(r *Request) { r.Name = "1iris" }, "1iris"},
 		"namespace":        {func(r *Request) { r.Namespace = "a/b" }, "a/b"},
 		"model URI":        {func(r *Request) { r.ModelURI = "iris" }, "iris"},

@@ -56,7 +56,7 @@ func ReadManifest(name string) (*Manifest, error) {
 type Request struct {
 	// Namespace is the kubeconfig context's where it is empty.
 	Namespace string
-	// Name of the Knative Service and of the model behind it: a DNS label that begins with a letter.
+	// Name of the Knative Service and of the model behind it: a DNS label that begins with a letter, of at most 53 characters.
 	Name string
 	// ModelURI is in one of MLflow's forms: models:/iris/3, models:/iris@champion, runs:/ID/model; or a directory of this machine, ./iris
 	// or file:///models/iris.
@@ -118,6 +118,9 @@ type Request struct {
 // Validate needs no network. failure.Invalid names what is wrong, and shows the right form.
 func (r Request) Validate() error {
 	if err := validateName(r.Namespace, r.Name); err != nil {
+		return err
+	}
+	if err := validateLength(r.Name); err != nil {
 		return err
 	}
 	if r.Canary < 0 || r.Canary > 99 {
@@ -254,6 +257,17 @@ func validateName(namespace, name string) error {
 		return invalid("NamespaceInvalid", fmt.Sprintf("namespace %q: %s", namespace, strings.Join(errs, "; ")), "see which there are: kubectl get namespaces")
 	}
 	return nil
+}
+
+// validateLength leaves room for a new version's tag: the two together are one label of its host name. Who has a longer name already
+// goes on reading and removing it.
+func validateLength(name string) error {
+	longest := validation.DNS1035LabelMaxLength - len(serving.Candidate+"-")
+	if len(name) <= longest {
+		return nil
+	}
+	return invalid("NameTooLong", fmt.Sprintf("name %q has %d characters, and may have %d", name, len(name), longest),
+		fmt.Sprintf("choose a shorter one: a new version answers at %s-NAME, which is one label of a host name", serving.Candidate))
 }
 
 // server is where TrackingURI leads. It is nil for "": the tracking server is then on the cluster.

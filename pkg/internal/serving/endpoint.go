@@ -12,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"knative.dev/pkg/apis"
+	"knative.dev/pkg/kmeta"
 	knative "knative.dev/serving/pkg/apis/serving/v1"
 
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/failure"
@@ -160,5 +161,5 @@ func dataOf(configMap *unstructured.Unstructured, keys ...string) string {
 
 // RevisionPort is where the pods of a revision take requests, without a gateway: the Service that Knative makes for its own probes.
 func RevisionPort(revision cluster.Ref) cluster.ServicePort {
-	return cluster.ServicePort{Namespace: revision.Namespace, Service: revision.Name + "-private", Port: "http"}
+	return cluster.ServicePort{Namespace: revision.Namespace, Service: kmeta.ChildName(revision.Name, "-private"), Port: "http"}
 }

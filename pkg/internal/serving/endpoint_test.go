@@ -2,6 +2,7 @@ package serving
 
 import (
 	"errors"
+	"strings"
 	"testing"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -77,6 +78,19 @@ func TestEndpoint(t *testing.T) {
 				t.Errorf("%+v, %v; want %+v", got, err, c.want)
 			}
 		})
+	}
+}
+
+// Knative shortens the name of the Service where it would be longer than a label.
+func TestPortOfARevision(t *testing.T) {
+	for name, want := range map[string]string{
+		"iris-00001":                       "iris-00001-private",
+		strings.Repeat("a", 50) + "-00001": "aaaaaaaaaaaaaaaaaaaaaaa47cce6a7e6a79544d0eb2ead6d341fbc-private",
+	} {
+		got := RevisionPort(revisionRef("models", name))
+		if want := (cluster.ServicePort{Namespace: "models", Service: want, Port: "http"}); got != want {
+			t.Errorf("%s is asked at %+v, want %+v", name, got, want)
+		}
 	}
 }
 
