@@ -198,7 +198,7 @@ func (c *Client) merged(ctx context.Context, live, want *unstructured.Unstructur
 			return nil, err
 		}
 		if failed {
-			if err := renew(merged, s.deadline()); err != nil {
+			if err := renew(merged, on, s.deadline()); err != nil {
 				return nil, err
 			}
 		}

@@ -213,6 +213,29 @@ func TestFailedRevisionIsMadeAnew(t *testing.T) {
 	}
 }
 
+// A progress deadline that the user has set by Knative's own name goes before the timeout, at whatever makes the revision.
+func TestDeadlineOfTheUserStays(t *testing.T) {
+	w := newWorld(t)
+	versioned := func(version string) Spec {
+		s := iris(version)
+		s.Settings.Annotations = map[string]string{serving.ProgressDeadlineAnnotationKey: "30m"}
+		return s
+	}
+	step := func(s Spec, action, revision string) {
+		t.Helper()
+		a := apply(t, w, s)
+		if is := w.service().Spec.Template.Annotations[serving.ProgressDeadlineAnnotationKey]; a.Action != action || a.Revision.Name != revision || is != "30m" {
+			t.Errorf("applied %+v, and the deadline is %q", a, is)
+		}
+	}
+	step(versioned("1"), Created, "iris-00001")
+	step(versioned("2"), Configured, "iris-00002")
+	step(versioned("2"), Unchanged, "iris-00002")
+	w.conclude("iris-00002", apis.Condition{Status: corev1.ConditionFalse, Reason: "ProgressDeadlineExceeded"})
+	step(versioned("2"), Configured, "iris-00003")
+	step(versioned("2"), Unchanged, "iris-00003")
+}
+
 func TestConflictIsReadAgain(t *testing.T) {
 	w := newWorld(t)
 	apply(t, w, iris("1"))

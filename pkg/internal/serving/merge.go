@@ -54,7 +54,11 @@ func merge(live, want *unstructured.Unstructured, on overlays, adopted bool) (*u
 	if reflect.DeepEqual(mapAt(live.Object, "spec", "template"), template) {
 		return merged, nil
 	}
-	return merged, newRevision(template, deadline, live.GetGeneration()+1)
+	if err := newRevision(template, deadline, live.GetGeneration()+1); err != nil {
+		return nil, err
+	}
+	on.lay(merged.Object) // what the user says of the deadline goes before the timeout
+	return merged, nil
 }
 
 // mergeMetadata sets want's labels or annotations, and removes the keys that are ours and that want lacks.
@@ -100,8 +104,8 @@ func newRevision(template map[string]any, deadline string, generation int64) err
 	return unstructured.SetNestedField(template, strconv.FormatInt(generation, 10), "metadata", "annotations", generationKey)
 }
 
-// renew asks for a new revision of a Service whose template is as it should be.
-func renew(service *unstructured.Unstructured, deadline string) error {
+// renew asks for a new revision of a Service whose template is as it should be, with on laid over it.
+func renew(service *unstructured.Unstructured, on overlays, deadline string) error {
 	template, _, err := unstructured.NestedMap(service.Object, "spec", "template")
 	if err != nil {
 		return err
@@ -109,7 +113,11 @@ func renew(service *unstructured.Unstructured, deadline string) error {
 	if err := newRevision(template, deadline, service.GetGeneration()+1); err != nil {
 		return err
 	}
-	return unstructured.SetNestedMap(service.Object, template, "spec", "template")
+	if err := unstructured.SetNestedMap(service.Object, template, "spec", "template"); err != nil {
+		return err
+	}
+	on.lay(service.Object) // as merge does
+	return nil
 }
 
 // mergePod sets what we own of the serving container, and our volume.
