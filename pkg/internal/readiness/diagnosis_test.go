@@ -166,6 +166,9 @@ func TestPodsThatAreNotEvenCreated(t *testing.T) {
 		return show(at, set, warning(t, set, "FailedCreate", quota, version))
 	}
 	succeeded := warning(t, set, "SuccessfulCreate", "created", 9)
+	tried := func(version int) *unstructured.Unstructured {
+		return warning(t, refusedSet(t), "FailedCreate", "exceeded quota: q", version)
+	}
 	for _, tc := range []struct {
 		name    string
 		target  Target
@@ -175,12 +178,19 @@ func TestPodsThatAreNotEvenCreated(t *testing.T) {
 		reason  string
 		message string
 	}{
-		{"Deployment, Pod Security", target("apps", "Deployment", "mlflow"), []moment{show(0, refused(`pods "mlflow-x" is forbidden: violates PodSecurity "restricted:latest": allowPrivilegeEscalation != false`))},
-			5 * time.Second, failure.Diagnosed, "PodSecurityViolated", "no pod is created: pods \"mlflow-x\" is forbidden: violates PodSecurity"},
-		{"Deployment, service account late", target("apps", "Deployment", "mlflow"), []moment{show(0, refused(`error looking up service account ml/mlflow: serviceaccount "mlflow" not found`)), show(12*time.Second, deployment(t, "mlflow", 1))},
+		{"Deployment, Pod Security", target("apps", "Deployment", "mlflow"), []moment{show(0), show(time.Second, refused(`pods "mlflow-x" is forbidden: violates PodSecurity "restricted:latest": allowPrivilegeEscalation != false`))},
+			6 * time.Second, failure.Diagnosed, "PodSecurityViolated", "no pod is created: pods \"mlflow-x\" is forbidden: violates PodSecurity"},
+		{"Deployment, refused as before the wait and again in it", target("apps", "Deployment", "mlflow"),
+			[]moment{show(0, refused(quota), refusedSet(t), tried(1)), show(time.Minute, refused(quota), refusedSet(t), tried(2))},
+			time.Minute + 5*time.Second, failure.Diagnosed, "QuotaExceeded", "exceeded quota: q"},
+		{"Deployment, refused before the wait for another reason", target("apps", "Deployment", "mlflow"), []moment{show(0, refused("exceeded quota: large")), show(time.Minute, refused(quota))},
+			time.Minute + 5*time.Second, failure.Diagnosed, "QuotaExceeded", "exceeded quota: small"},
+		{"Deployment, refused before the wait and for good", target("apps", "Deployment", "mlflow"), []moment{show(0, refused(quota), refusedSet(t), tried(1))},
+			10 * time.Minute, failure.TimedOut, "NotReadyInTime", "not ready in time: no pod is created: exceeded quota: q"},
+		{"Deployment, service account late", target("apps", "Deployment", "mlflow"), []moment{show(0), show(time.Second, refused(`error looking up service account ml/mlflow: serviceaccount "mlflow" not found`)), show(12*time.Second, deployment(t, "mlflow", 1))},
 			12 * time.Second, "", "", ""},
 		{"Deployment, a pod leaves", target("apps", "Deployment", "mlflow"),
-			[]moment{show(0, refused(quota), pod(t, "mlflow", func(p *corev1.Pod) { p.DeletionTimestamp = new(p.CreationTimestamp) })), show(30*time.Second, deployment(t, "mlflow", 1))},
+			[]moment{show(0), show(time.Second, refused(quota), pod(t, "mlflow", func(p *corev1.Pod) { p.DeletionTimestamp = new(p.CreationTimestamp) })), show(30*time.Second, deployment(t, "mlflow", 1))},
 			30 * time.Second, "", "", ""},
 		{"StatefulSet, quota, in the wait's own time", postgresSet(), []moment{again(0, 1), again(3*time.Second, 2), again(6*time.Second, 3)},
 			8 * time.Second, failure.Diagnosed, "QuotaExceeded", "exceeded quota: small"},

@@ -228,7 +228,8 @@ func (w *waiter) lookAtCreation(s *scene, t *trouble, obj *unstructured.Unstruct
 	if newest, _ := s.newest(obj); newest != nil { // the Deployment's condition may still be about an older one
 		creator = newest
 	}
-	message, ok := creationCondition(creator)
+	condition, ok := creationCondition(creator)
+	message, stale := condition.message, ok && w.stale(s, creator.GetUID(), condition)
 	if !ok {
 		message, ok = w.creationEvent(s, s.creators(t.target, obj))
 	}
@@ -238,25 +239,48 @@ func (w *waiter) lookAtCreation(s *scene, t *trouble, obj *unstructured.Unstruct
 	for _, r := range refusals() {
 		if strings.Contains(message, r.text) {
 			t.finding, t.reason, t.hint = Finding{Message: "no pod is created: " + oneLine(message)}, r.reason, r.hint
+			if stale {
+				return never
+			}
 			return w.lasts(symptom{obj.GetUID(), r.reason}, r.after, there, now)
 		}
 	}
 	return never
 }
 
-// creationCondition reads the condition that Deployments and ReplicaSets have for it.
-func creationCondition(obj *unstructured.Unstructured) (string, bool) {
+// creationFailure is the condition by which Deployments and ReplicaSets tell that they may not create their pods.
+type creationFailure struct {
+	message            string
+	transition, update string // a ReplicaSet's has no update
+}
+
+// creationCondition reads it.
+func creationCondition(obj *unstructured.Unstructured) (creationFailure, bool) {
 	conditions, _, err := unstructured.NestedSlice(obj.Object, "status", "conditions")
 	if err != nil {
-		return "", false // an object of another shape has no such condition
+		return creationFailure{}, false // an object of another shape has no such condition
 	}
 	for _, c := range conditions {
 		if m, ok := c.(map[string]any); ok && m["type"] == "ReplicaFailure" && m["status"] == "True" {
-			message, _ := m["message"].(string)
-			return message, true
+			var r creationFailure
+			r.message, _ = m["message"].(string)
+			r.transition, _ = m["lastTransitionTime"].(string)
+			r.update, _ = m["lastUpdateTime"].(string)
+			return r, true
 		}
 	}
-	return "", false
+	return creationFailure{}, false
+}
+
+// stale tells that a condition is as it was before the wait, and that no pod was refused since. Only a pod that is created takes it
+// away, and the controller tries again after up to 1000 s: what it tells of may be mended by now.
+func (w *waiter) stale(s *scene, creator types.UID, now creationFailure) bool {
+	before, was := w.refused[creator]
+	if !was || before != now {
+		return false
+	}
+	_, again := w.creationEvent(s, []types.UID{creator})
+	return !again
 }
 
 // creationEvent is the message of a FailedCreate of this wait that no success followed: StatefulSets and Jobs tell of it

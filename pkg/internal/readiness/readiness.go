@@ -72,8 +72,9 @@ func Wait(ctx context.Context, o Observer, targets []Target, s progress.Step) er
 type waiter struct {
 	observer Observer
 	targets  []Target
-	since    map[symptom]time.Time // when each symptom that is there now was first seen
-	old      map[types.UID]string  // resourceVersions of the events that were there before the wait
+	since    map[symptom]time.Time         // when each symptom that is there now was first seen
+	old      map[types.UID]string          // resourceVersions of the events that were there before the wait
+	refused  map[types.UID]creationFailure // conditions that were there before the wait
 }
 
 // symptom is a rule that matches an object.

@@ -84,7 +84,7 @@ func lastSeen(e corev1.Event) time.Time {
 	return e.EventTime.Time
 }
 
-// remember takes note of the events that were there before the wait: they may tell of troubles that are over.
+// remember takes note of the events and the refusals that were there before the wait: they may tell of troubles that are over.
 func (w *waiter) remember(s *scene) {
 	if w.old != nil {
 		return
@@ -93,6 +93,12 @@ func (w *waiter) remember(s *scene) {
 	for _, es := range s.events {
 		for _, e := range es {
 			w.old[e.UID] = e.ResourceVersion
+		}
+	}
+	w.refused = map[types.UID]creationFailure{}
+	for _, o := range s.objects {
+		if r, ok := creationCondition(o); ok {
+			w.refused[o.GetUID()] = r
 		}
 	}
 }

@@ -169,6 +169,19 @@ func TestWaitReturnsWhenAllIsCurrent(t *testing.T) {
 			},
 			time.Minute, "statefulset.apps/postgres: Replicas: 0/1; FailedCreate: exceeded quota: q",
 		},
+		{
+			"a Deployment's refusal from before the wait is over", []Target{mlflow},
+			[]moment{
+				show(0, deployment(t, "mlflow", 0, refused), refusedSet(t), warning(t, refusedSet(t), "FailedCreate", "exceeded quota: q", 1)),
+				show(time.Minute, deployment(t, "mlflow", 1)),
+			},
+			time.Minute, "deployment.apps/mlflow: no pod is created: exceeded quota: q",
+		},
+		{
+			"a Deployment's refusal from before the wait, of which no ReplicaSet is seen", []Target{mlflow},
+			[]moment{show(0, deployment(t, "mlflow", 0, refused)), show(time.Minute, deployment(t, "mlflow", 1))},
+			time.Minute, "deployment.apps/mlflow: no pod is created: exceeded quota: q",
+		},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -191,6 +204,17 @@ func stuck(d *appsv1.Deployment) {
 
 func refused(d *appsv1.Deployment) {
 	d.Status.Conditions = []appsv1.DeploymentCondition{{Type: appsv1.DeploymentReplicaFailure, Status: corev1.ConditionTrue, Reason: "FailedCreate", Message: "exceeded quota: q"}}
+}
+
+// refusedSet is the newest ReplicaSet of the Deployment mlflow's that could not create its pods.
+func refusedSet(t *testing.T) *unstructured.Unstructured {
+	t.Helper()
+	set := replicaSet(t, "mlflow-new", "2", "")
+	condition := map[string]any{"type": "ReplicaFailure", "status": "True", "reason": "FailedCreate", "message": "exceeded quota: q"}
+	if err := unstructured.SetNestedSlice(set.Object, []any{condition}, "status", "conditions"); err != nil {
+		t.Fatal(err)
+	}
+	return set
 }
 
 // updated is postgres whose newest revision is postgres-2, and ofRevision a pod of one.
