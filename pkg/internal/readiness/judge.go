@@ -206,14 +206,15 @@ type refusal struct {
 	text   string // in the controller's message
 	after  time.Duration
 	hint   string
+	shared bool // another target's pod may give back what it lacks
 }
 
 func refusals() []refusal {
 	return []refusal{
-		{"QuotaExceeded", "exceeded quota", 5 * time.Second, "raise the namespace's ResourceQuota, or ask for less"},
-		{"PodSecurityViolated", "violates PodSecurity", 5 * time.Second, "the namespace's pod-security.kubernetes.io/enforce label is stricter than the pod"},
-		{"AdmissionRefused", "denied the request", 5 * time.Second, "the message names the admission webhook or policy"},
-		{"PodNotCreated", "", 20 * time.Second, "the message says what the API server refuses"},
+		{"QuotaExceeded", "exceeded quota", 5 * time.Second, "raise the namespace's ResourceQuota, or ask for less", true},
+		{"PodSecurityViolated", "violates PodSecurity", 5 * time.Second, "the namespace's pod-security.kubernetes.io/enforce label is stricter than the pod", false},
+		{"AdmissionRefused", "denied the request", 5 * time.Second, "the message names the admission webhook or policy", false},
+		{"PodNotCreated", "", 20 * time.Second, "the message says what the API server refuses", false},
 	}
 }
 
@@ -239,7 +240,7 @@ func (w *waiter) lookAtCreation(s *scene, t *trouble, obj *unstructured.Unstruct
 	for _, r := range refusals() {
 		if strings.Contains(message, r.text) {
 			t.finding, t.reason, t.hint = Finding{Message: "no pod is created: " + oneLine(message)}, r.reason, r.hint
-			if stale {
+			if stale || r.shared && t.target.Beside {
 				return never
 			}
 			return w.lasts(symptom{obj.GetUID(), r.reason}, r.after, there, now)

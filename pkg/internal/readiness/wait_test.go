@@ -456,6 +456,43 @@ func TestWhatIsBesideTheTargetsIsToldAndNotAwaited(t *testing.T) {
 	}
 }
 
+// What is awaited may give back what the quota lacks for what is beside it. What else refuses pods goes on refusing them.
+func TestAFullQuotaIsNoEndForWhatIsBesideTheTargets(t *testing.T) {
+	server := target("apps", "Deployment", "mlflow")
+	server.Beside = true
+	strict := func(d *appsv1.Deployment) {
+		refused(d)
+		d.Status.Conditions[0].Message = "violates PodSecurity"
+	}
+	for _, tc := range []struct {
+		name, message string
+		edit          func(*appsv1.Deployment)
+		took          time.Duration
+		reason        string
+	}{
+		{"quota", "exceeded quota: q", refused, time.Minute, ""},
+		{"Pod Security", "violates PodSecurity", strict, 6 * time.Second, "PodSecurityViolated"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				deployed := deployment(t, "mlflow", 0, tc.edit)
+				f := &film{moments: []moment{show(0, job(t, "", "")), show(time.Second, job(t, "", ""), deployed), show(time.Minute, job(t, batchv1.JobComplete, ""), deployed)}}
+				took, said, err := wait(t, f, target("batch", "Job", "migration"), server)
+				if took != tc.took {
+					t.Errorf("took %s, want %s", took, tc.took)
+				}
+				if f, _ := errors.AsType[*failure.Error](err); tc.reason == "" && err != nil || tc.reason != "" && (f == nil || f.Reason != tc.reason) {
+					t.Errorf("got %v, want %q", err, tc.reason)
+				}
+				want := "deployment.apps/mlflow: no pod is created: " + tc.message + "; job.batch/migration: running: 1 active, 0 failed"
+				if said[len(said)-1] != want {
+					t.Errorf("said %q, want %q", said, want)
+				}
+			})
+		})
+	}
+}
+
 func TestATargetMayJudgeItself(t *testing.T) {
 	rev := &unstructured.Unstructured{Object: map[string]any{"apiVersion": "v1", "kind": "Revision", "metadata": map[string]any{"name": "iris-1", "namespace": "ml", "uid": "r"}}}
 	answers := target("", "Revision", "iris-1")
