@@ -10,6 +10,7 @@ import (
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/failure"
@@ -93,6 +94,10 @@ func TestTroublesThatMayPassWaitForTheDeadline(t *testing.T) {
 		{"registry not found", "no such host", container(waits("ErrImagePull", pullNoHost), 0, nil)},
 		{"ended twice", "exit code 1 and is started again", container(waits("CrashLoopBackOff", ""), 1, exit(1, "Error"))},
 		{"killed for memory once", "OOMKilled", container(waits("CrashLoopBackOff", ""), 0, exit(137, "OOMKilled"))},
+		{"a node was started anew, for the third time", "exit code 255 (Unknown) and is started again", func(p *corev1.Pod) {
+			container(corev1.ContainerState{Terminated: ranForADay(exit(255, "Unknown"))}, 2, nil)(p)
+		}},
+		{"killed for memory after a day, and once before", "OOMKilled", container(waits("CrashLoopBackOff", ""), 1, ranForADay(exit(137, "OOMKilled")))},
 		{"many restarts, and now it runs", "running, not ready yet", container(runs(), 7, exit(1, "Error"))},
 		{"init container that is done after crashes", "container main: PodInitializing", func(p *corev1.Pod) {
 			container(corev1.ContainerState{Terminated: exit(0, "Completed")}, 5, exit(1, "Error"))(p)
@@ -111,6 +116,12 @@ func TestTroublesThatMayPassWaitForTheDeadline(t *testing.T) {
 			})
 		})
 	}
+}
+
+func ranForADay(end *corev1.ContainerStateTerminated) *corev1.ContainerStateTerminated {
+	end.StartedAt = metav1.NewTime(time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC))
+	end.FinishedAt = metav1.NewTime(end.StartedAt.Add(24 * time.Hour))
+	return end
 }
 
 func TestAVolumeThatIsNotMountedIsTold(t *testing.T) {

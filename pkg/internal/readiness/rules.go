@@ -164,13 +164,23 @@ const crashes, kills, crashesAlone = 3, 2, 2
 // ends is how often a container that does not run now has ended.
 func ends(c corev1.ContainerStatus) int32 { return c.RestartCount + 1 }
 
+// loopBreak is how long a container has to run for its end to be none of a loop: the kubelet counts anew then, too.
+const loopBreak = 10 * time.Minute
+
+// again tells whether a container has ended often, and the last time soon after its start. A node that was started anew ends what had run
+// for long, and what a pod has gone through in weeks is no loop. What could not be started at all has a start of 1970, or none.
+func again(c corev1.ContainerStatus, end *corev1.ContainerStateTerminated, enough int32) bool {
+	ranLong := end.StartedAt.Unix() > 0 && end.FinishedAt.Sub(end.StartedAt.Time) >= loopBreak
+	return ends(c) >= enough && !ranLong
+}
+
 func crashLoop(p Pod) (Finding, bool) {
 	enough := int32(crashes)
 	if p.Alone {
 		enough = crashesAlone
 	}
 	for _, c := range containers(p) {
-		if end := crashed(c); end != nil && ends(c) >= enough {
+		if end := crashed(c); end != nil && again(c, end, enough) {
 			return ended(c, end, "again and again"), true
 		}
 	}
@@ -180,7 +190,7 @@ func crashLoop(p Pod) (Finding, bool) {
 // outOfMemory matches what was killed twice, or a pod that is not started again.
 func outOfMemory(p Pod) (Finding, bool) {
 	for _, c := range containers(p) {
-		if end := crashed(c); end != nil && end.Reason == "OOMKilled" && (ends(c) >= kills || p.Status.Phase == corev1.PodFailed) {
+		if end := crashed(c); end != nil && end.Reason == "OOMKilled" && (again(c, end, kills) || p.Status.Phase == corev1.PodFailed) {
 			f := ended(c, end, "")
 			f.Message = say(c.Name, fmt.Sprintf("it used more memory than its limit%s and was killed", limitOf(p, c.Name)))
 			return f, true
