@@ -2,12 +2,10 @@ package portforward
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net"
 	"strconv"
 	"strings"
-	"syscall"
 
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/failure"
 )
@@ -61,11 +59,11 @@ func listen(ctx context.Context, addresses []string, ports []int) ([]net.Listene
 		if taken, err = listenOn(ctx, addresses, port); err == nil {
 			return taken, nil
 		}
-		if !errors.Is(err, syscall.EADDRINUSE) && !errors.Is(err, syscall.EACCES) { // another port would do no better
+		if !isTaken(err) && !isKept(err) { // another port would do no better
 			break
 		}
 	}
-	if len(ports) > 1 && errors.Is(err, syscall.EADDRINUSE) {
+	if len(ports) > 1 && isTaken(err) {
 		return nil, &failure.Error{Class: failure.Refused, Reason: "PortTaken",
 			Message: fmt.Sprintf("no free port from %d to %d", ports[0], ports[len(ports)-1]), Hint: "take any free one with: kubectl mlflow port-forward :5000", Err: err}
 	}
@@ -90,7 +88,7 @@ func listenOn(ctx context.Context, addresses []string, port int) (taken []net.Li
 		}
 		for i, ip := range ips {
 			l, err := config.Listen(ctx, "tcp", net.JoinHostPort(ip, strconv.Itoa(port)))
-			if err != nil && i > 0 && !errors.Is(err, syscall.EADDRINUSE) { // a machine without IPv6
+			if err != nil && i > 0 && !isTaken(err) { // a machine without IPv6
 				continue
 			}
 			if err != nil {
