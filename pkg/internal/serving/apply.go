@@ -223,11 +223,13 @@ func there(d Deployment) error {
 	}
 }
 
-// failed tells whether the revision of service's present template has failed: it does not heal, so the same content needs a new one.
+// failed tells whether the revision of service's present template has failed: it does not heal, so the same content needs a new one. One
+// that was denied Knative would try to make again, but after a quarter of an hour at times.
 func failed(revisions []*unstructured.Unstructured, service *unstructured.Unstructured) (bool, error) {
 	present := find(revisions, service)
 	if present == nil {
-		return false, nil
+		_, denied := uncreated(service)
+		return denied, nil
 	}
 	result, err := RevisionStatus(present)
 	return err == nil && result.Status == status.FailedStatus, err

@@ -329,6 +329,10 @@ func TestRevisionThatIsDeniedIsTold(t *testing.T) {
 	if !strings.Contains(err.Error(), "exceeded quota") {
 		t.Error(err)
 	}
+	w.noRevision = "" // the quota is raised, and Knative does not know it yet
+	if a := apply(t, w, iris("1")); a.Action != Configured || a.Revision.Name == "" {
+		t.Errorf("the same again: %+v", a)
+	}
 }
 
 func TestControllerThatDoesNothingIsNamed(t *testing.T) {
