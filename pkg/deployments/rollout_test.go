@@ -1,11 +1,13 @@
 package deployments
 
 import (
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
@@ -131,6 +133,21 @@ func TestClosedGatewayLeavesThePods(t *testing.T) {
 	result, err := s.client().Deploy(t.Context(), irisRequest())
 	if err != nil || !result.Verified || !s.called("dial models/iris-00002-private:http") {
 		t.Errorf("%+v, %v after %s", result, err, s.after())
+	}
+	nobody, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.dialTo, s.calls = nobody.Addr().String(), nil
+	if err := nobody.Close(); err != nil {
+		t.Fatal(err)
+	}
+	r := irisRequest()
+	r.Timeout = time.Second
+	_, err = s.client().Deploy(t.Context(), r)
+	refusedAs(t, err, failure.TimedOut, "ModelNotAsked")
+	if s.called("promote 100") {
+		t.Errorf("it got requests: %s", s.after())
 	}
 	s = tried(t, http.StatusForbidden)
 	result, err = s.client().Deploy(t.Context(), irisRequest())

@@ -14,12 +14,12 @@ import (
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/progress"
 )
 
-// settling is how long a gateway may take to send requests to a revision, after Knative has said that it does.
+// settling is how long a pod may take to be reached, after Knative has said that the revision is ready.
 const settling = 30 * time.Second
 
 // verify asks a new revision the example that its model was logged with, once: at its tag where it is held back, else at the Service.
-// It goes through the gateway, and, where that may not be reached, to a pod of the revision. Where neither may be reached, the user is
-// told.
+// It goes through the gateway, which starts a pod where the revision has scaled to zero meanwhile, and, where that may not be reached, to a
+// pod that there is. Where neither may be reached, the user is told.
 func (p *plan) verify(ctx context.Context, a serving.Applied) error {
 	tag := ""
 	if a.Held {
@@ -30,23 +30,28 @@ func (p *plan) verify(ctx context.Context, a serving.Applied) error {
 		if err != nil {
 			return err
 		}
-		pod := serving.Endpoint{URL: endpoint.URL, Host: endpoint.Host, Gateway: serving.RevisionPort(a.Revision)}
-		for _, way := range []serving.Endpoint{endpoint, pod} {
-			if way.Gateway == (cluster.ServicePort{}) {
-				continue
-			}
-			if err = p.ask(ctx, way, p.spec, p.example); failure.ClassOf(err) != failure.Forbidden {
+		if endpoint.Gateway != (cluster.ServicePort{}) {
+			if err = p.ask(ctx, endpoint, p.spec, p.example, startup); failure.ClassOf(err) != failure.Forbidden {
 				p.result.Verified = err == nil
 				return smokeFailure(ctx, p.spec, a, err)
 			}
+		}
+		pod := serving.Endpoint{URL: endpoint.URL, Host: endpoint.Host, Gateway: serving.RevisionPort(a.Revision)}
+		switch err = p.ask(ctx, pod, p.spec, p.example, settling); failure.ClassOf(err) {
+		case failure.Forbidden:
+		case failure.TimedOut:
+			return unasked(a, err)
+		default:
+			p.result.Verified = err == nil
+			return smokeFailure(ctx, p.spec, a, err)
 		}
 		progress.Say(p.progress, "warning: %s could not be asked the model's example: you may reach neither gateway nor pods: %v", a.Revision.Name, err)
 		return nil
 	})
 }
 
-// ask sends the example once the model's server answers there.
-func (c *Client) ask(ctx context.Context, endpoint serving.Endpoint, spec serving.Spec, example []byte) error {
+// ask sends the example once the model's server answers there, which it may take so long for.
+func (c *Client) ask(ctx context.Context, endpoint serving.Endpoint, spec serving.Spec, example []byte, within time.Duration) error {
 	client, closer, err := c.reach(endpoint, Prediction{Name: spec.Name})
 	if err != nil {
 		return err
@@ -54,7 +59,7 @@ func (c *Client) ask(ctx context.Context, endpoint serving.Endpoint, spec servin
 	defer closer()
 	// The Open Inference Protocol's readiness, and what it says of the model.
 	for _, path := range []string{spec.ReadyPath, strings.TrimSuffix(spec.ReadyPath, "/ready")} {
-		if err := settled(ctx, client, path); err != nil {
+		if err := settled(ctx, client, path, within); err != nil {
 			return err
 		}
 	}
@@ -62,10 +67,25 @@ func (c *Client) ask(ctx context.Context, endpoint serving.Endpoint, spec servin
 	return err
 }
 
-func settled(ctx context.Context, client *inference.Client, path string) error {
-	ctx, cancel := context.WithTimeout(ctx, settling)
+func settled(ctx context.Context, client *inference.Client, path string, within time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
 	return client.Ready(ctx, path)
+}
+
+// unasked is what it means that no pod of a revision is reached: it may be as good as any.
+func unasked(a serving.Applied, err error) error {
+	f := &failure.Error{
+		Class: failure.TimedOut, Reason: "ModelNotAsked", Object: a.Revision.String(),
+		Message: "no pod of it was reached to be asked the example that the model was logged with",
+		Hint: "a version that has no requests has no pods after a minute or two, and only the cluster's gateway starts them again, which you may not see: " +
+			"deploy with the right to it, or unasked, with --no-verify",
+		Err: err,
+	}
+	if a.Held {
+		f.Message += "; it gets no requests"
+	}
+	return f
 }
 
 // smokeFailure is what it means that a new version does not answer its own example.
