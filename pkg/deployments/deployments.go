@@ -77,6 +77,7 @@ type knative interface {
 	Version(ctx context.Context) (string, error)
 	Check(ctx context.Context, s serving.Spec) error
 	Apply(ctx context.Context, s serving.Spec) (serving.Applied, error)
+	Doubt(ctx context.Context, a serving.Applied, doubted bool) error
 	Promote(ctx context.Context, a serving.Applied, percent int64) (serving.Applied, error)
 	SetTraffic(ctx context.Context, namespace, name string, change func(now serving.Split, revisions []serving.Revision) ([]serving.Share, error)) (serving.Applied, error)
 	Rollback(ctx context.Context, namespace, name string) (serving.Applied, error)

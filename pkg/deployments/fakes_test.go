@@ -107,6 +107,8 @@ type stage struct {
 	action        string
 	keeper        string // tool that keeps the Service
 	withdrawn     bool   // the last deployment has no requests yet
+	doubted       bool   // the revision serves, and has not answered its example
+	first         bool   // there has been no version before
 	pinned        bool   // the Service gives its requests to revisions by name
 	applyErr      func(name string) error
 	wait          func(targets []readiness.Target) error
@@ -317,9 +319,15 @@ func (k knativeClient) Apply(_ context.Context, s serving.Spec) (serving.Applied
 	}
 	revision := ref("Revision", s.Name+"-00002")
 	return serving.Applied{
-		Action: k.action, Service: ref("Service", s.Name), Revision: revision, Held: (s.Hold || k.pinned) && k.action != serving.Created,
-		Shares: []serving.Share{{Revision: revision.Name, Percent: 100}}, Keeper: k.keeper,
+		Action: k.action, Service: ref("Service", s.Name), Revision: revision, Held: (s.Hold || k.pinned) && k.action != serving.Created && !k.first,
+		Shares: []serving.Share{{Revision: revision.Name, Percent: 100}}, Keeper: k.keeper, Doubted: k.doubted,
 	}, nil
+}
+
+func (k knativeClient) Doubt(_ context.Context, _ serving.Applied, doubted bool) error {
+	k.call(fmt.Sprintf("doubt %t", doubted))
+	k.doubted = doubted
+	return nil
 }
 
 func (k knativeClient) Promote(_ context.Context, a serving.Applied, percent int64) (serving.Applied, error) {

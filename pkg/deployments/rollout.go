@@ -8,6 +8,7 @@ import (
 	"github.com/fluxcd/cli-utils/pkg/kstatus/status"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
+	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/failure"
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/readiness"
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/internal/serving"
 	"github.com/kubectl-mlflow/kubectl-mlflow/pkg/progress"
@@ -35,8 +36,9 @@ func (p *plan) rollOut(ctx context.Context) error {
 	if err := timed(&timings.Ready, func() error { return p.ready(ctx, applied) }); err != nil {
 		return err
 	}
-	if p.request.verify(p.example) && (applied.Held || applied.Action != serving.Unchanged) {
-		if err := timed(&timings.Verify, func() error { return p.verify(ctx, applied) }); err != nil {
+	if p.request.verify(p.example) && (applied.Held || applied.Doubted || applied.Action != serving.Unchanged) {
+		err := timed(&timings.Verify, func() error { return p.verify(ctx, applied) })
+		if err := p.remember(ctx, applied, err); err != nil {
 			return err
 		}
 	}
@@ -47,6 +49,22 @@ func (p *plan) rollOut(ctx context.Context) error {
 	}
 	deployed, err := p.knative.Get(ctx, p.request.Namespace, p.request.Name)
 	p.result.URL = deployed.URL
+	return err
+}
+
+// remember returns err, with which the revision answered its example or did not. Of the first version, which serves all the same, it is kept
+// on the Service: to the same command again, nothing has changed, and it must not call that well.
+func (p *plan) remember(ctx context.Context, applied serving.Applied, err error) error {
+	doubted := failure.ClassOf(err) == failure.Diagnosed
+	if applied.Held || doubted == applied.Doubted || err != nil && !doubted {
+		return err
+	}
+	if kept := p.knative.Doubt(ctx, applied, doubted); kept != nil {
+		if err == nil {
+			return kept
+		}
+		progress.Say(p.progress, "warning: that it does not answer could not be kept on %s: %v", applied.Service, kept)
+	}
 	return err
 }
 

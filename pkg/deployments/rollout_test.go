@@ -127,6 +127,27 @@ func TestHeldVersionServesUnaskedOnceItIsReady(t *testing.T) {
 	}
 }
 
+// The same command again has nothing to change, and must not call that well.
+func TestFirstVersionThatDoesNotAnswerIsAskedAgain(t *testing.T) {
+	s := tried(t, http.StatusInternalServerError)
+	s.action = serving.Created
+	_, err := s.client().Deploy(t.Context(), irisRequest())
+	refusedAs(t, err, failure.Diagnosed, "SmokeTestFailed")
+	s.action = serving.Unchanged
+	s.first = true
+	_, err = s.client().Deploy(t.Context(), irisRequest())
+	refusedAs(t, err, failure.Diagnosed, "SmokeTestFailed")
+	healed := tried(t, http.StatusOK)
+	healed.action, healed.first, healed.doubted = serving.Unchanged, true, s.doubted
+	if result, err := healed.client().Deploy(t.Context(), irisRequest()); err != nil || !result.Verified || healed.doubted {
+		t.Errorf("%+v, %v, doubted %t", result, err, healed.doubted)
+	}
+	healed.calls = nil
+	if result, err := healed.client().Deploy(t.Context(), irisRequest()); err != nil || result.Verified || healed.called("doubt false") {
+		t.Errorf("%+v, %v, calls were %s", result, err, healed.after())
+	}
+}
+
 func TestClosedGatewayLeavesThePods(t *testing.T) {
 	s := tried(t, http.StatusOK)
 	s.endpoint.Gateway = cluster.ServicePort{}

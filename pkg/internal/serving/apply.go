@@ -38,6 +38,8 @@ type Applied struct {
 	Shares []Share
 	// Held tells that others have the requests until Promote, and that the revision answers at its tag Candidate alone.
 	Held bool
+	// Doubted tells that it serves, and did not answer its example when it was deployed: see Doubt.
+	Doubted bool
 	// Withdrawn tells that Rollback has moved no requests: the last deployment had none yet, and has lost its tag Candidate.
 	Withdrawn bool
 	// Keeper is the tool that may put its own version of the Service back, "" for none.
@@ -87,7 +89,7 @@ func (c *Client) Apply(ctx context.Context, s Spec) (Applied, error) {
 	if err != nil {
 		return Applied{}, err
 	}
-	applied := Applied{Action: action, Service: cluster.RefOf(written), Revision: revision, mark: marks(written)}
+	applied := Applied{Action: action, Service: cluster.RefOf(written), Revision: revision, Doubted: isDoubted(written), mark: marks(written)}
 	applied.Shares = []Share{{Revision: revision.Name, Percent: 100}}
 	if keeper, ok := cluster.KeptBy(written); ok {
 		applied.Keeper = keeper.Tool

@@ -38,6 +38,7 @@ const (
 	modelNameKey  = prefix + "model-name"       // of the Service: Spec.ModelName
 	adoptedKey    = prefix + "adopted-from"     // of the Service: the tool that keeps it, and from which it was taken over all the same
 	previousKey   = prefix + "previous-traffic" // of the Service: who had the requests before, for a rollback
+	doubtKey      = prefix + "example-failed"   // of the Service: the generation that serves without having answered its example
 )
 
 // Spec is what we own of a Service; the rest of it is left as it is.
