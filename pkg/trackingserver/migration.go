@@ -32,8 +32,7 @@ func (in *installation) endMigrations(ctx context.Context) error {
 	return nil
 }
 
-// clearMigrations deletes the Jobs of earlier attempts that would not run again: one that failed, whose cause may be gone by
-// now, and one that is done but says nothing of the schema as it is now: in the midst of an upgrade, and where the database is a new one.
+// clearMigrations deletes the Jobs of earlier attempts that would not run again by themselves.
 func (in *installation) clearMigrations(ctx context.Context, objs []*unstructured.Unstructured) error {
 	for _, job := range objs {
 		if job.GetKind() != "Job" {
@@ -44,7 +43,7 @@ func (in *installation) clearMigrations(ctx context.Context, objs []*unstructure
 		if err != nil {
 			return err
 		}
-		if live == nil || !ended(live, "Failed") && !(ended(live, "Complete") && (in.record.Replicas > 0 || in.isOfAnotherDatabase(live))) {
+		if live == nil || !in.isToRunAgain(live) {
 			continue
 		}
 		if err := in.cluster.Delete(ctx, ref, live.GetUID()); err != nil {
@@ -59,6 +58,12 @@ func (in *installation) clearMigrations(ctx context.Context, objs []*unstructure
 		}
 	}
 	return nil
+}
+
+// isToRunAgain tells of a Job that failed, whose cause may be gone by now, and of one that is done but says nothing of the schema as it is
+// now: in the midst of an upgrade, and where the database is a new one.
+func (in *installation) isToRunAgain(job *unstructured.Unstructured) bool {
+	return ended(job, "Failed") || ended(job, "Complete") && (in.record.Replicas > 0 || in.isOfAnotherDatabase(job))
 }
 
 // isOfAnotherDatabase tells whether a Job was done before the volume of the database was asked for, which somebody has replaced.

@@ -299,7 +299,7 @@ func TestRollbackThatCannotBe(t *testing.T) {
 	second := apply(t, w, holdingIris("2"))
 	w.ready("iris-00002")
 	promote(t, w, second, 100)
-	w.lose("iris-00001")
+	w.loseFirst()
 	_, err = New(w).Rollback(t.Context(), "models", "iris")
 	refused(t, err, failure.Invalid, "RevisionNotFound")
 	w.expect("latest=100", "2")
@@ -389,12 +389,12 @@ func gone(t *testing.T) *world {
 	w.edit(func(s *knative.Service) {
 		s.Status.Traffic = []knative.TrafficTarget{{RevisionName: "iris-00001", LatestRevision: new(false), Percent: new(int64(100))}}
 	})
-	w.lose("iris-00001")
+	w.loseFirst()
 	return w
 }
 
-// lose takes a revision away, as kubectl or Knative's garbage collection does.
-func (w *world) lose(revision string) { delete(w.objects, revisionRef("models", revision)) }
+// loseFirst takes the first revision away, as kubectl or Knative's garbage collection does.
+func (w *world) loseFirst() { delete(w.objects, revisionRef("models", "iris-00001")) }
 
 func TestDeploymentWhoseRevisionIsGoneIsShown(t *testing.T) {
 	d, err := New(gone(t)).Get(t.Context(), "models", "iris")
@@ -427,7 +427,7 @@ func TestShareOfARevisionThatIsGoneIsTheOthers(t *testing.T) {
 				knative.TrafficTarget{RevisionName: "iris-00001", LatestRevision: new(false), Tag: "stable"},
 				knative.TrafficTarget{LatestRevision: new(true), Tag: "current"})
 		})
-		w.lose("iris-00001")
+		w.loseFirst()
 		return w
 	}
 	w := canary()
@@ -441,7 +441,7 @@ func TestShareOfARevisionThatIsGoneIsTheOthers(t *testing.T) {
 	w, second := tried(t)
 	promote(t, w, second, 10)
 	apply(t, w, holdingIris("3"))
-	w.lose("iris-00001")
+	w.loseFirst()
 	if err := share(t, w, Share{Revision: "iris-00002", Percent: 100}); err != nil {
 		t.Fatal(err)
 	}
