@@ -108,6 +108,7 @@ func TestRealInterruptedAtEveryWrite(t *testing.T) {
 					case <-c.ended:
 						t.Fatalf("it ended with %d before its write %d\n%s", c.code(), n, c.stderr.String())
 					}
+					t.Logf("stuck is %s", at)
 					s.interrupted(c, syscall.SIGTERM, strings.Join(verb.args, " "))
 					if !strings.Contains(at.Path, "/leases") { // which cannot be given back by a request that is stuck
 						s.released()

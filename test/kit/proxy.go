@@ -215,8 +215,11 @@ func (*Proxy) answered(resp *http.Response) error {
 }
 
 func (*Proxy) failed(w http.ResponseWriter, r *http.Request, err error) {
-	if _, ok := errors.AsType[errBroken](err); ok || r.Context().Err() != nil {
+	if _, ok := errors.AsType[errBroken](err); ok {
 		reset(r)
+	}
+	if r.Context().Err() != nil { // it was called off, a watch perhaps: other requests on its connection go on
+		panic(http.ErrAbortHandler)
 	}
 	w.WriteHeader(http.StatusBadGateway)
 }
