@@ -206,7 +206,7 @@ type refusal struct {
 	text   string // in the controller's message
 	after  time.Duration
 	hint   string
-	shared bool // another target's pod may give back what it lacks
+	shared bool // a pod that ends gives back what is lacking
 }
 
 func refusals() []refusal {
@@ -240,13 +240,18 @@ func (w *waiter) lookAtCreation(s *scene, t *trouble, obj *unstructured.Unstruct
 	for _, r := range refusals() {
 		if strings.Contains(message, r.text) {
 			t.finding, t.reason, t.hint = Finding{Message: "no pod is created: " + oneLine(message)}, r.reason, r.hint
-			if stale || r.shared && t.target.Beside {
+			if stale || r.shared && t.target.Beside && w.awaitsJob() {
 				return never
 			}
 			return w.lasts(symptom{obj.GetUID(), r.reason}, r.after, there, now)
 		}
 	}
 	return never
+}
+
+// awaitsJob tells that the wait is for something that ends.
+func (w *waiter) awaitsJob() bool {
+	return slices.ContainsFunc(w.targets, func(t Target) bool { return !t.Beside && t.Object.Kind == "Job" })
 }
 
 // creationFailure is the condition by which Deployments and ReplicaSets tell that they may not create their pods.

@@ -456,37 +456,50 @@ func TestWhatIsBesideTheTargetsIsToldAndNotAwaited(t *testing.T) {
 	}
 }
 
-// What is awaited may give back what the quota lacks for what is beside it. What else refuses pods goes on refusing them.
-func TestAFullQuotaIsNoEndForWhatIsBesideTheTargets(t *testing.T) {
+// A Job that is awaited gives back what the quota lacks for what is beside it. What runs on gives nothing back, and what else refuses pods
+// goes on refusing them.
+func TestAFullQuotaBesideAJobIsToldAndNoEnd(t *testing.T) {
 	server := target("apps", "Deployment", "mlflow")
 	server.Beside = true
+	running, done := job(t, "", ""), job(t, batchv1.JobComplete, "")
 	strict := func(d *appsv1.Deployment) {
 		refused(d)
 		d.Status.Conditions[0].Message = "violates PodSecurity"
 	}
 	for _, tc := range []struct {
-		name, message string
-		edit          func(*appsv1.Deployment)
-		took          time.Duration
-		reason        string
+		name         string
+		awaited      Target
+		before, then *unstructured.Unstructured
+		edit         func(*appsv1.Deployment)
+		took         time.Duration
+		reason, said string
 	}{
-		{"quota", "exceeded quota: q", refused, time.Minute, ""},
-		{"Pod Security", "violates PodSecurity", strict, 6 * time.Second, "PodSecurityViolated"},
+		{
+			"quota", target("batch", "Job", "migration"), running, done, refused, time.Minute, "",
+			"deployment.apps/mlflow: no pod is created: exceeded quota: q; job.batch/migration: running: 1 active, 0 failed",
+		},
+		{
+			"quota that what is awaited goes on using", postgresSet(), statefulSet(t, 0), statefulSet(t, 1), refused, 6 * time.Second, "QuotaExceeded",
+			"deployment.apps/mlflow: no pod is created: exceeded quota: q; statefulset.apps/postgres: Replicas: 0/1",
+		},
+		{
+			"Pod Security", target("batch", "Job", "migration"), running, done, strict, 6 * time.Second, "PodSecurityViolated",
+			"deployment.apps/mlflow: no pod is created: violates PodSecurity; job.batch/migration: running: 1 active, 0 failed",
+		},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				deployed := deployment(t, "mlflow", 0, tc.edit)
-				f := &film{moments: []moment{show(0, job(t, "", "")), show(time.Second, job(t, "", ""), deployed), show(time.Minute, job(t, batchv1.JobComplete, ""), deployed)}}
-				took, said, err := wait(t, f, target("batch", "Job", "migration"), server)
+				f := &film{moments: []moment{show(0, tc.before), show(time.Second, tc.before, deployed), show(time.Minute, tc.then, deployed)}}
+				took, said, err := wait(t, f, tc.awaited, server)
 				if took != tc.took {
 					t.Errorf("took %s, want %s", took, tc.took)
 				}
 				if f, _ := errors.AsType[*failure.Error](err); tc.reason == "" && err != nil || tc.reason != "" && (f == nil || f.Reason != tc.reason) {
 					t.Errorf("got %v, want %q", err, tc.reason)
 				}
-				want := "deployment.apps/mlflow: no pod is created: " + tc.message + "; job.batch/migration: running: 1 active, 0 failed"
-				if said[len(said)-1] != want {
-					t.Errorf("said %q, want %q", said, want)
+				if said[len(said)-1] != tc.said {
+					t.Errorf("said %q, want %q", said, tc.said)
 				}
 			})
 		})
