@@ -56,7 +56,8 @@ func (p *plan) rollOut(ctx context.Context) error {
 // on the Service: to the same command again, nothing has changed, and it must not call that well.
 func (p *plan) remember(ctx context.Context, applied serving.Applied, err error) error {
 	doubted := failure.ClassOf(err) == failure.Diagnosed
-	if applied.Held || doubted == applied.Doubted || err != nil && !doubted {
+	heard := doubted || p.result.Verified // else nobody could be asked
+	if applied.Held || !heard || doubted == applied.Doubted {
 		return err
 	}
 	if kept := p.knative.Doubt(ctx, applied, doubted); kept != nil {

@@ -137,6 +137,11 @@ func TestFirstVersionThatDoesNotAnswerIsAskedAgain(t *testing.T) {
 	s.first = true
 	_, err = s.client().Deploy(t.Context(), irisRequest())
 	refusedAs(t, err, failure.Diagnosed, "SmokeTestFailed")
+	closed := tried(t, http.StatusForbidden)
+	closed.action, closed.first, closed.doubted = serving.Unchanged, true, s.doubted
+	if _, err := closed.client().Deploy(t.Context(), irisRequest()); err != nil || !closed.doubted {
+		t.Errorf("who may ask nobody has no answer: %v, doubted %t", err, closed.doubted)
+	}
 	healed := tried(t, http.StatusOK)
 	healed.action, healed.first, healed.doubted = serving.Unchanged, true, s.doubted
 	if result, err := healed.client().Deploy(t.Context(), irisRequest()); err != nil || !result.Verified || healed.doubted {
