@@ -32,8 +32,7 @@ func (p *plan) verify(ctx context.Context, a serving.Applied) error {
 		}
 		if endpoint.Gateway != (cluster.ServicePort{}) {
 			if err = p.ask(ctx, endpoint, p.spec, p.example, startup); failure.ClassOf(err) != failure.Forbidden {
-				p.result.Verified = err == nil
-				return smokeFailure(ctx, p.spec, a, err)
+				return p.asked(ctx, a, err)
 			}
 		}
 		pod := serving.Endpoint{URL: endpoint.URL, Host: endpoint.Host, Gateway: serving.RevisionPort(a.Revision)}
@@ -42,12 +41,17 @@ func (p *plan) verify(ctx context.Context, a serving.Applied) error {
 		case failure.TimedOut:
 			return unasked(a, err)
 		default:
-			p.result.Verified = err == nil
-			return smokeFailure(ctx, p.spec, a, err)
+			return p.asked(ctx, a, err)
 		}
 		progress.Say(p.progress, "warning: %s could not be asked the model's example: you may reach neither gateway nor pods: %v", a.Revision.Name, err)
 		return nil
 	})
+}
+
+// asked takes note of the answer.
+func (p *plan) asked(ctx context.Context, a serving.Applied, err error) error {
+	p.result.Verified = err == nil
+	return smokeFailure(ctx, p.spec, a, err)
 }
 
 // ask sends the example once the model's server answers there, which it may take so long for.

@@ -175,6 +175,16 @@ func (in *installation) prune(ctx context.Context) error {
 	return in.save(ctx)
 }
 
+// dropped is what the last install had and this one has not, but for the namespace.
+func (in *installation) dropped() []cluster.Change {
+	stays := map[cluster.Ref]bool{}
+	for _, item := range in.now().Items {
+		stays[item.Ref] = true
+	}
+	_, old := splitNamespace(in.old)
+	return slices.DeleteFunc(old.Items, func(item cluster.Change) bool { return stays[item.Ref] })
+}
+
 // now is what this install has.
 func (in *installation) now() cluster.Inventory {
 	var now cluster.Inventory

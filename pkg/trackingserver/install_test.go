@@ -129,7 +129,7 @@ func TestInstallAgainWritesNothing(t *testing.T) {
 func TestInstallChangesWhatIsAskedFor(t *testing.T) {
 	w := newWorld()
 	w.install(t, Parameters{})
-	w.jobsAre("Complete")
+	w.jobsAreComplete()
 	before := w.record["mlflow"].Inventory.Items
 	w.journal = nil
 	w.install(t, Parameters{Image: "registry.example.com:5000/mlflow:v3.17.2-full"})

@@ -3,7 +3,6 @@ package trackingserver
 import (
 	"cmp"
 	"context"
-	"slices"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
@@ -13,9 +12,8 @@ import (
 // endMigrations ends those of another version that an upgrade which was given up may have left: they would change the schema under the
 // server that is started now.
 func (in *installation) endMigrations(ctx context.Context) error {
-	now := in.now()
-	for _, item := range in.old.Items {
-		if item.Kind != "Job" || slices.ContainsFunc(now.Items, func(n cluster.Change) bool { return n.Ref == item.Ref }) {
+	for _, item := range in.dropped() {
+		if item.Kind != "Job" {
 			continue
 		}
 		live, err := in.get(ctx, item.Ref)

@@ -86,15 +86,8 @@ func (in *installation) namespaceThere(ctx context.Context) (bool, error) {
 }
 
 func (in *installation) wouldPrune(ctx context.Context) ([]Difference, error) {
-	stays := map[cluster.Ref]bool{}
-	for _, item := range in.now().Items {
-		stays[item.Ref] = true
-	}
 	var gone []Difference
-	for _, item := range in.old.Items {
-		if stays[item.Ref] || item.Kind == "Namespace" {
-			continue
-		}
+	for _, item := range in.dropped() {
 		live, err := in.getRecorded(ctx, item)
 		if err != nil {
 			return nil, err

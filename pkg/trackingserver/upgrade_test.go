@@ -42,20 +42,24 @@ func (w *world) upgrade(t *testing.T, p Parameters) []string {
 	return said
 }
 
-// jobsAre ends all Jobs that there are.
-func (w *world) jobsAre(how string) {
-	for r, obj := range w.objects {
+// jobsAreComplete ends all Jobs that there are.
+func (w *world) jobsAreComplete() {
+	for r := range w.objects {
 		if r.Kind == "Job" {
-			obj.Object["status"] = map[string]any{"conditions": []any{map[string]any{"type": how, "status": "True"}}}
+			w.endJob(r, "Complete")
 		}
 	}
+}
+
+func (w *world) endJob(r cluster.Ref, how string) {
+	w.objects[r].Object["status"] = map[string]any{"conditions": []any{map[string]any{"type": how, "status": "True"}}}
 }
 
 func TestUpgradeStopsMigratesAndStarts(t *testing.T) {
 	w := newWorld()
 	w.install(t, Parameters{Image: oldImage, Limits: "memory=4Gi"})
 	w.objects[w.serverOf(t)].Object["replicas"] = int64(3)
-	w.jobsAre("Complete")
+	w.jobsAreComplete()
 	w.journal = nil
 	said := w.upgrade(t, Parameters{Image: newImage})
 	var order []string
@@ -141,10 +145,10 @@ func TestAFailedMigrationLeavesTheOldServerAndBothWaysOpen(t *testing.T) {
 		w := newWorld()
 		w.install(t, Parameters{Image: oldImage})
 		template := text(w.objects[w.serverOf(t)])
-		w.jobsAre("Complete")
+		w.jobsAreComplete()
 		w.notReady = func(r cluster.Ref) error {
 			if r.Kind == "Job" {
-				w.jobsAre("Failed")
+				w.endJob(r, "Failed")
 				return &failure.Error{Class: failure.Diagnosed, Reason: "JobFailed", Object: r.String(), Message: "it failed", Evidence: []string{"column exists"}}
 			}
 			return nil
@@ -252,25 +256,23 @@ func TestAPodThatWasEvictedIsNotWaitedFor(t *testing.T) {
 			return err
 		},
 	} {
-		t.Run(name, func(t *testing.T) {
-			w := newWorld()
-			w.pods = map[string]pod{"mlflow-restore-look": {log: []string{"backup\tmlflow-20261126T020000Z"}}}
-			w.install(t, Parameters{Image: oldImage, BackupSchedule: manual})
-			w.put(podInPhase("evicted", "Failed"), "")
-			if err := work(t.Context(), w.client()); err != nil {
-				t.Error(err)
-			}
-			w.put(podInPhase("late", "Running"), "")
-			if err := work(t.Context(), w.client()); err == nil && name != "upgrade" { // which has no need to stop it again
-				t.Error("a pod that runs was not waited for")
-			}
-		})
+		for phase, awaited := range map[string]bool{"Failed": false, "Succeeded": false, "Running": true, "Pending": true} {
+			t.Run(name+", "+phase, func(t *testing.T) {
+				w := newWorld()
+				w.pods = map[string]pod{"mlflow-restore-look": {log: []string{"backup\tmlflow-20261126T020000Z"}}}
+				w.install(t, Parameters{Image: oldImage, BackupSchedule: manual})
+				w.put(podInPhase(phase), "")
+				if err := work(t.Context(), w.client()); (err != nil) != awaited {
+					t.Errorf("got %v, want it to be waited for: %t", err, awaited)
+				}
+			})
+		}
 	}
 }
 
 // podInPhase is one of the server's.
-func podInPhase(name, phase string) *unstructured.Unstructured {
-	pod := serverPod(name)
+func podInPhase(phase string) *unstructured.Unstructured {
+	pod := serverPod("mlflow-0")
 	pod.Object["status"] = map[string]any{"phase": phase}
 	return pod
 }
@@ -323,7 +325,7 @@ func TestANewVolumeGetsItsSchema(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld()
 			w.install(t, Parameters{})
-			w.jobsAre("Complete")
+			w.jobsAreComplete()
 			for r, obj := range w.objects {
 				if r.Kind == "Job" {
 					obj.SetCreationTimestamp(metav1.NewTime(time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)))
